@@ -1,0 +1,149 @@
+//! Subjects: what may be published to, what may be subscribed to, and which filter matches what.
+//! The daemon's index of subscriptions is elsewhere (daemon/src/subjects.rs); [`matches`] is the
+//! plain rule that its tests compare it with.
+
+/// Why a subject cannot be published to. Stricter than the reference, which takes anything from
+/// clients: ours refuse early what could only go wrong later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// No bytes at all.
+    Empty,
+    /// Two dots in a row, or one at either end.
+    EmptyToken,
+    /// `*` or `>`, which only filters may hold.
+    Wildcard,
+    /// A blank, a line end or another control character.
+    Unprintable,
+}
+
+impl Flaw {
+    /// What is wrong, for people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Flaw::Empty => "is empty",
+            Flaw::EmptyToken => "has an empty token (two dots in a row, or one at an end)",
+            Flaw::Wildcard => "holds a wildcard, which only subscriptions may",
+            Flaw::Unprintable => "holds a blank or a control character",
+        }
+    }
+}
+
+/// Whether our own clients publish to this subject. Its length is bounded by the control line.
+///
+/// # Errors
+/// The first [`Flaw`] found.
+pub fn publishable(subject: &[u8]) -> Result<(), Flaw> {
+    if subject.is_empty() {
+        return Err(Flaw::Empty);
+    }
+    let mut before = b'.';
+    for &byte in subject {
+        match byte {
+            b'.' if before == b'.' => return Err(Flaw::EmptyToken),
+            b'*' | b'>' => return Err(Flaw::Wildcard),
+            0..=b' ' | 0x7f => return Err(Flaw::Unprintable),
+            _ => before = byte,
+        }
+    }
+    if before == b'.' { Err(Flaw::EmptyToken) } else { Ok(()) }
+}
+
+/// Whether a filter may be subscribed to, by the reference's rule: no empty token, nothing behind
+/// a `>`. (`a*` is an ordinary token.)
+pub fn valid_filter(filter: &[u8]) -> bool {
+    let mut tail = false;
+    tokens(filter).all(|token| {
+        let fine = !token.is_empty() && !tail && !token.iter().any(|b| b.is_ascii_whitespace());
+        tail = token == b">";
+        fine
+    })
+}
+
+/// Whether the filter is matched by nothing but itself.
+pub fn is_literal(filter: &[u8]) -> bool {
+    tokens(filter).all(|token| token != b"*" && token != b">")
+}
+
+/// Whether a message on `subject` goes to a subscription on `filter`.
+pub fn matches(filter: &[u8], subject: &[u8]) -> bool {
+    let mut subject = tokens(subject);
+    for wanted in tokens(filter) {
+        match (wanted, subject.next()) {
+            (b">", Some(_)) => return true,
+            (b"*", Some(_)) => {}
+            (wanted, Some(token)) if wanted == token => {}
+            _ => return false,
+        }
+    }
+    subject.next().is_none()
+}
+
+/// The tokens between the dots.
+pub fn tokens(subject: &[u8]) -> impl Iterator<Item = &[u8]> {
+    subject.split(|&byte| byte == b'.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_published_to() {
+        for fine in ["a", "shop.orders.created", "_INBOX.1.2", "größe.€", "$SYS.x"] {
+            assert_eq!(publishable(fine.as_bytes()), Ok(()), "{fine}");
+        }
+        let check = |subject: &[u8], flaw| assert_eq!(publishable(subject), Err(flaw), "{subject:?}");
+        check(b"", Flaw::Empty);
+        check(b".", Flaw::EmptyToken);
+        check(b".a", Flaw::EmptyToken);
+        check(b"a.", Flaw::EmptyToken);
+        check(b"a..b", Flaw::EmptyToken);
+        check(b"a.*", Flaw::Wildcard);
+        check(b"a.>", Flaw::Wildcard);
+        check(b"a*b", Flaw::Wildcard);
+        check(b"a b", Flaw::Unprintable);
+        check(b"a\r\nPUB x 0", Flaw::Unprintable);
+        check(b"a\0", Flaw::Unprintable);
+        check(b"a\x7f", Flaw::Unprintable);
+    }
+
+    #[test]
+    fn what_may_be_subscribed_to() {
+        for fine in ["a", "a.*", "*.b", "a.>", ">", "*", "a*", "*a", ">>", "a.**"] {
+            assert!(valid_filter(fine.as_bytes()), "{fine}");
+        }
+        for wrong in ["", ".", "a.", ".a", "a..b", "a.>.b", ">.a", "a b"] {
+            assert!(!valid_filter(wrong.as_bytes()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn literal_means_no_wildcard_token() {
+        for literal in ["a", "a.b", "a*", ">>"] {
+            assert!(is_literal(literal.as_bytes()), "{literal}");
+        }
+        for wild in ["*", ">", "a.*", "a.>"] {
+            assert!(!is_literal(wild.as_bytes()), "{wild}");
+        }
+    }
+
+    #[test]
+    fn which_filter_matches() {
+        let check = |filter: &str, subject: &str, expected: bool| {
+            assert_eq!(matches(filter.as_bytes(), subject.as_bytes()), expected, "{filter} {subject}");
+        };
+        check("a", "a", true);
+        check("a", "A", false);
+        check("a", "a.b", false);
+        check("a.*", "a.b", true);
+        check("a.*", "a", false);
+        check("a.*", "a.b.c", false);
+        check("*.b", "a.b", true);
+        check("a.>", "a.b", true);
+        check("a.>", "a.b.c", true);
+        check("a.>", "a", false);
+        check(">", "a", true);
+        check("*.*.c", "a.b.c", true);
+        check("a*", "ab", false);
+    }
+}
