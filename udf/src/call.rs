@@ -1,0 +1,340 @@
+//! What a call of each function means: arguments to an operation, its answer to a value, a failure
+//! to a counted reason. How the operation reaches the daemon is link.rs's business.
+
+use crate::abi::{Args, Function, IntegerFunction, Kind, TextFunction};
+use crate::counters::{self, REPLIES, REQUESTS, Reason, SENT, SENT_BYTES};
+use crate::json::{self, Shape};
+use crate::link;
+use rowcall_wire::{headers, subject};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+/// How long rowcall_request waits unless it is told. A trigger that waits holds its row's locks;
+/// if the worker needs one of them, this is what ends the deadlock.
+const TIMEOUT_DEFAULT: Duration = Duration::from_millis(250);
+
+/// The longest that rowcall_request waits, in milliseconds, whatever it is told.
+const TIMEOUT_MAX: i64 = 60_000;
+
+/// `rowcall_notify(subject, payload [, header, value]…)`
+pub(crate) struct Notify;
+
+/// `rowcall_emit(subject, value AS name, …)`
+pub(crate) struct Emit {
+    /// `"name":` of each value, one behind the other.
+    names: Vec<u8>,
+    /// Where each of them ends, and what the value is.
+    values: Vec<(usize, Shape)>,
+}
+
+/// `rowcall_request(subject, payload [, timeout_ms])`
+pub(crate) struct Request {
+    reply: Vec<u8>,
+}
+
+/// `rowcall_last_error()`
+pub(crate) struct LastError;
+
+/// `rowcall_status()`
+pub(crate) struct Status {
+    text: String,
+}
+
+/// `rowcall_version()`
+pub(crate) struct Version {
+    text: String,
+}
+
+impl Function for Notify {
+    fn init(args: &mut Args<'_>) -> Result<Self, &'static str> {
+        if args.len() < 2 || !args.len().is_multiple_of(2) {
+            return Err("rowcall_notify(subject, payload [, header, value]...)");
+        }
+        all_as_text(args)?;
+        Ok(Notify)
+    }
+}
+
+impl IntegerFunction for Notify {
+    fn call(&mut self, args: &Args<'_>) -> i64 {
+        event(|| {
+            let subject = subject(args)?;
+            let payload = args.bytes(1).ok_or(Reason::NullPayload)?;
+            link::with(|link| {
+                link.publish(subject, |body| {
+                    let header_len = put_headers(args, body)?;
+                    link::copy(body, payload)?;
+                    Ok(header_len)
+                })
+            })
+        })
+    }
+}
+
+impl Function for Emit {
+    fn init(args: &mut Args<'_>) -> Result<Self, &'static str> {
+        if args.len() < 2 {
+            return Err("rowcall_emit(subject, value AS name [, value AS name]...)");
+        }
+        let mut emit = Emit { names: Vec::new(), values: Vec::with_capacity(args.len() - 1) };
+        for n in 1..args.len() {
+            let (name, shape) = named(args, n)?;
+            let name = emit.unused(name);
+            json::name(&mut emit.names, &name);
+            emit.values.push((emit.names.len(), shape));
+        }
+        all_as_text(args)?;
+        Ok(emit)
+    }
+}
+
+impl IntegerFunction for Emit {
+    fn call(&mut self, args: &Args<'_>) -> i64 {
+        event(|| {
+            let subject = subject(args)?;
+            link::with(|link| link.publish(subject, |body| self.object(args, body)))
+        })
+    }
+}
+
+impl Emit {
+    /// The name, or, so that no value hides another, the name with a number.
+    fn unused(&self, name: &[u8]) -> Vec<u8> {
+        let taken = |name: &[u8]| {
+            let mut quoted = Vec::new();
+            json::name(&mut quoted, name);
+            let mut start = 0;
+            self.values.iter().any(|&(end, _)| self.names[std::mem::replace(&mut start, end)..end] == quoted)
+        };
+        let mut unused = name.to_vec();
+        let mut number = 2;
+        while taken(&unused) {
+            unused = [name, format!("_{number}").as_bytes()].concat();
+            number += 1;
+        }
+        unused
+    }
+
+    fn object(&self, args: &Args<'_>, out: &mut Vec<u8>) -> Result<usize, Reason> {
+        let (mut separator, mut start) = (b'{', 0);
+        for (n, &(end, shape)) in self.values.iter().enumerate() {
+            let value = args.bytes(n + 1);
+            // The most that a byte can become is \u00xx.
+            link::reserve(out, end - start + 6 * value.map_or(4, <[u8]>::len) + 3)?;
+            out.push(separator);
+            out.extend_from_slice(&self.names[start..end]);
+            json::value(out, shape, value);
+            (separator, start) = (b',', end);
+        }
+        out.push(b'}');
+        Ok(0)
+    }
+}
+
+impl Function for Request {
+    fn init(args: &mut Args<'_>) -> Result<Self, &'static str> {
+        if !(2..=3).contains(&args.len()) {
+            return Err("rowcall_request(subject, payload [, timeout_ms])");
+        }
+        if args.len() == 3 {
+            if !matches!(args.kind(2), Kind::Int | Kind::Decimal | Kind::Real) {
+                return Err("rowcall_request: timeout_ms must be a number");
+            }
+            args.coerce(2, Kind::Int);
+        }
+        args.coerce(0, Kind::Text);
+        args.coerce(1, Kind::Text);
+        Ok(Request { reply: Vec::new() })
+    }
+}
+
+impl TextFunction for Request {
+    fn call(&mut self, args: &Args<'_>) -> Option<&[u8]> {
+        counters::count(&REQUESTS);
+        let given = if args.len() == 3 { args.integer(2) } else { None };
+        let timeout = given
+            .map_or(TIMEOUT_DEFAULT, |millis| Duration::from_millis(millis.clamp(0, TIMEOUT_MAX) as u64));
+        let result = subject(args).and_then(|subject| {
+            let payload = args.bytes(1).ok_or(Reason::NullPayload)?;
+            link::with(|link| link.request(subject, payload, timeout, &mut self.reply))
+        });
+        match result {
+            Ok(()) => {
+                counters::count(&REPLIES);
+                counters::clear_last();
+                Some(&self.reply)
+            }
+            Err(reason) => {
+                counters::fail_one(reason);
+                None
+            }
+        }
+    }
+}
+
+impl Function for LastError {
+    fn init(args: &mut Args<'_>) -> Result<Self, &'static str> {
+        without_arguments(args, "rowcall_last_error()")?;
+        Ok(LastError)
+    }
+}
+
+impl TextFunction for LastError {
+    fn call(&mut self, _: &Args<'_>) -> Option<&[u8]> {
+        counters::last().map(|reason| reason.name().as_bytes())
+    }
+}
+
+impl Function for Status {
+    fn init(args: &mut Args<'_>) -> Result<Self, &'static str> {
+        without_arguments(args, "rowcall_status()")?;
+        Ok(Status { text: String::new() })
+    }
+}
+
+impl TextFunction for Status {
+    fn call(&mut self, _: &Args<'_>) -> Option<&[u8]> {
+        let mut text = b"{\"version\":\"".to_vec();
+        text.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
+        text.extend_from_slice(b"\",\"daemon_version\":");
+        json::value(&mut text, Shape::Text, link::daemon_version().as_deref().map(str::as_bytes));
+        text.extend_from_slice(b",\"socket\":");
+        json::value(&mut text, Shape::Text, Some(link::socket_path().as_bytes()));
+        text.extend_from_slice(format!(",\"state\":\"{}\",", link::state()).as_bytes());
+        text.extend_from_slice(counters::json_members().as_bytes());
+        text.push(b'}');
+        self.text = String::from_utf8(text).ok()?;
+        Some(self.text.as_bytes())
+    }
+}
+
+impl Function for Version {
+    fn init(args: &mut Args<'_>) -> Result<Self, &'static str> {
+        without_arguments(args, "rowcall_version()")?;
+        Ok(Version { text: String::new() })
+    }
+}
+
+impl TextFunction for Version {
+    fn call(&mut self, _: &Args<'_>) -> Option<&[u8]> {
+        self.text = match link::daemon_version() {
+            Some(daemon) => format!("{} (daemon {daemon})", env!("CARGO_PKG_VERSION")),
+            None => env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        Some(self.text.as_bytes())
+    }
+}
+
+/// Sends one event and answers 1, or counts why not and answers 0.
+fn event(send: impl FnOnce() -> Result<usize, Reason>) -> i64 {
+    match send() {
+        Ok(bytes) => {
+            counters::count(&SENT);
+            SENT_BYTES.fetch_add(bytes as u64, Relaxed);
+            counters::clear_last();
+            1
+        }
+        Err(reason) => {
+            counters::drop_one(reason);
+            0
+        }
+    }
+}
+
+fn subject<'a>(args: &'a Args<'_>) -> Result<&'a [u8], Reason> {
+    let subject = args.bytes(0).ok_or(Reason::BadSubject)?;
+    subject::publishable(subject).map_err(|_| Reason::BadSubject)?;
+    Ok(subject)
+}
+
+/// Every function that sends takes bytes; whatever was given is passed as its text.
+fn all_as_text(args: &mut Args<'_>) -> Result<(), &'static str> {
+    for n in 0..args.len() {
+        if args.kind(n) == Kind::Other {
+            return Err("rowcall: an argument is of a type that cannot be sent");
+        }
+        args.coerce(n, Kind::Text);
+    }
+    Ok(())
+}
+
+fn without_arguments(args: &Args<'_>, usage: &'static str) -> Result<(), &'static str> {
+    if args.len() == 0 { Ok(()) } else { Err(usage) }
+}
+
+/// Appends the headers that follow subject and payload, and tells how long the block is.
+fn put_headers(args: &Args<'_>, body: &mut Vec<u8>) -> Result<usize, Reason> {
+    if args.len() == 2 {
+        return Ok(0);
+    }
+    for n in (2..args.len()).step_by(2) {
+        let name = args.bytes(n).is_some_and(headers::valid_name);
+        let value = args.bytes(n + 1).is_some_and(headers::valid_value);
+        if !name || !value {
+            return Err(Reason::BadHeader);
+        }
+    }
+    let pairs = (2..args.len()).step_by(2).filter_map(|n| Some((args.bytes(n)?, args.bytes(n + 1)?)));
+    link::reserve(body, pairs.clone().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>() + 12)?;
+    Ok(headers::block(body, pairs))
+}
+
+/// The member name of the n-th argument, and what its value is.
+fn named<'a>(args: &'a Args<'_>, n: usize) -> Result<(&'a [u8], Shape), &'static str> {
+    let name = plain_name(args.name(n));
+    Ok(match args.kind(n) {
+        Kind::Int => (name, Shape::Integer(args.integer(n))),
+        Kind::Real | Kind::Decimal => (name, Shape::Number),
+        Kind::Text => match (name.strip_suffix(b":json"), name.strip_suffix(b":base64")) {
+            (Some(name), _) => (name, Shape::Json),
+            (_, Some(name)) => (name, Shape::Base64),
+            _ => (name, Shape::Text),
+        },
+        Kind::Other => return Err("rowcall_emit: an argument is of a type that cannot be sent"),
+    })
+}
+
+/// An alias is the name as it stands. A column without one comes as it was written, `NEW.id` say:
+/// then its last part is the name.
+fn plain_name(text: &[u8]) -> &[u8] {
+    let path = text.iter().all(|&byte| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'.' | b'`') || byte >= 0x80
+    });
+    let last = text.iter().rposition(|&byte| byte == b'.');
+    let name = match last {
+        Some(dot) if path => &text[dot + 1..],
+        _ => text,
+    };
+    name.strip_prefix(b"`").and_then(|name| name.strip_suffix(b"`")).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_columns_and_aliases() {
+        let check =
+            |text: &str, name: &str| assert_eq!(plain_name(text.as_bytes()), name.as_bytes(), "{text}");
+        check("id", "id");
+        check("NEW.id", "id");
+        check("new.`id`", "id");
+        check("shop.orders.größe", "größe");
+        check("`odd`", "odd");
+        check("NEW.a + 1.5", "NEW.a + 1.5");
+        check("doc:json", "doc:json");
+        check("", "");
+    }
+
+    #[test]
+    fn no_value_hides_another() {
+        let mut emit = Emit { names: Vec::new(), values: Vec::new() };
+        for expected in ["id", "id_2", "id_3"] {
+            let name = emit.unused(b"id");
+            assert_eq!(name, expected.as_bytes());
+            json::name(&mut emit.names, &name);
+            emit.values.push((emit.names.len(), Shape::Text));
+        }
+        assert_eq!(emit.unused(b"other"), b"other");
+    }
+}

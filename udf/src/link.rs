@@ -1,0 +1,560 @@
+//! This thread's connection to the daemon: opening it, handing frames to the kernel, waiting for a
+//! reply, and giving up in time. What the frames say is call.rs's business.
+//!
+//! The connection belongs to the thread because in a trigger nothing else lasts longer than a row.
+//! Two things are the whole process's: the back-off after a daemon that could not be reached, and
+//! the knowledge that it takes nothing, so that one session has waited for all of them.
+
+use crate::backoff::Backoff;
+use crate::counters::{self, CONNECT_ERRNO, CONNECTS, DISCONNECTS, Reason};
+use crate::killed::killed;
+use crate::socket::{For, Socket};
+use once_cell::sync::Lazy;
+use rowcall_wire::parse::{self, Limits, ServerOp, Step};
+use rowcall_wire::{CONTROL_LINE_MAX, Message, PAYLOAD_CEILING, VERSION_TAG, encode, headers};
+use std::cell::RefCell;
+use std::hash::{BuildHasher, RandomState};
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Where the daemon listens, unless ROWCALL_SOCKET in the server's environment says otherwise.
+const SOCKET_DEFAULT: &str = "/run/rowcall/rowcall.sock";
+
+/// How long a call waits for a daemon that takes nothing, before events are dropped. Long enough
+/// for a busy daemon to come round (a full turn of its loop takes a few milliseconds), short enough
+/// for a statement.
+pub(crate) const STALL_WAIT: Duration = Duration::from_millis(20);
+
+/// A wait is made of slices, and the server is asked after each whether the statement was killed.
+const SLICE: Duration = Duration::from_millis(20);
+
+/// The longest wait where the server cannot be asked.
+const UNKILLABLE_WAIT: Duration = Duration::from_secs(1);
+
+/// Bytes read at a time: more than most replies have. On the heap: a server's stack is small.
+const READ_AT_ONCE: usize = 8 << 10;
+
+/// A buffer larger than this is given back once it is empty: a large payload is rare, and a server
+/// has many threads.
+const KEEP: usize = 64 << 10;
+
+/// How much a peer may send in one operation. A line from a server holds the subject, the reply
+/// subject and the subscription's id, each of which came to it on a line of its own.
+const LIMITS: Limits = Limits { control_line: 3 * CONTROL_LINE_MAX, payload: PAYLOAD_CEILING };
+
+/// The daemon could not be reached lately, or could.
+static BACKOFF: Backoff = Backoff::new();
+
+/// Some thread has waited in vain for room or for the greeting, and none has got on since.
+static STALLED: AtomicBool = AtomicBool::new(false);
+
+/// The daemon's version, as its greeting told. Locked for a copy of a few bytes, never across a call.
+static DAEMON_VERSION: Mutex<Option<String>> = Mutex::new(None);
+
+static SOCKET: Lazy<PathBuf> =
+    Lazy::new(|| std::env::var_os("ROWCALL_SOCKET").map_or_else(|| SOCKET_DEFAULT.into(), PathBuf::from));
+
+static START: Lazy<Instant> = Lazy::new(Instant::now);
+
+thread_local! {
+    static LINK: RefCell<Link> = const { RefCell::new(Link { connection: None }) };
+}
+
+/// Does something with this thread's connection.
+pub(crate) fn with<T>(work: impl FnOnce(&mut Link) -> Result<T, Reason>) -> Result<T, Reason> {
+    // It is borrowed already only if a call is made within a call, and gone only while the thread
+    // ends; neither happens, and neither may crash the server.
+    LINK.try_with(|link| link.try_borrow_mut().map_or(Err(Reason::Panic), |mut link| work(&mut link)))
+        .unwrap_or(Err(Reason::Panic))
+}
+
+/// Where the daemon is looked for.
+pub(crate) fn socket_path() -> String {
+    SOCKET.display().to_string()
+}
+
+/// What is known of the daemon, without asking it.
+pub(crate) fn state() -> &'static str {
+    if STALLED.load(Relaxed) {
+        "stalled"
+    } else if CONNECT_ERRNO.load(Relaxed) != 0 {
+        "no_daemon"
+    } else if CONNECTS.load(Relaxed) == 0 {
+        "idle"
+    } else {
+        "ok"
+    }
+}
+
+/// The daemon's version, if one has greeted us.
+pub(crate) fn daemon_version() -> Option<String> {
+    DAEMON_VERSION.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// This thread's connection, if there is one.
+pub(crate) struct Link {
+    connection: Option<Connection>,
+}
+
+/// A connection, greeted or not.
+struct Connection {
+    socket: Socket,
+    /// The largest message the daemon takes; `None` until it has greeted us.
+    max_payload: Option<usize>,
+    /// What has come and was not dealt with yet.
+    input: Vec<u8>,
+    /// The frame under way. Empty between calls: what was answered 1 is in the kernel.
+    frame: Vec<u8>,
+    /// The body that goes into it. Empty between calls.
+    body: Vec<u8>,
+    /// Whether the socket was full at the last attempt.
+    full: bool,
+    /// What the subjects of replies begin with.
+    inbox: String,
+    /// Whether they are subscribed to, which the first request does.
+    subscribed: bool,
+    /// The number of the latest request: replies to earlier ones are thrown away.
+    request: u64,
+}
+
+/// Why something with a connection did not work.
+enum Fail {
+    /// The connection is of no use any more.
+    Broken(Reason),
+    /// The connection is fine.
+    Call(Reason),
+}
+
+impl Link {
+    /// Hands one message to the daemon.
+    pub(crate) fn publish(
+        &mut self,
+        subject: &[u8],
+        body: impl Fn(&mut Vec<u8>) -> Result<usize, Reason>,
+    ) -> Result<usize, Reason> {
+        self.connected(|connection| {
+            let sent = connection.put(subject, None, &body)?;
+            connection.send()?;
+            Ok(sent)
+        })
+    }
+
+    /// Hands a request to the daemon and waits for the reply, which goes into `reply`.
+    pub(crate) fn request(
+        &mut self,
+        subject: &[u8],
+        payload: &[u8],
+        timeout: Duration,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), Reason> {
+        let mut wait = Wait::until(Instant::now() + timeout);
+        self.connected(|connection| {
+            connection.request += 1;
+            connection.put_subscription();
+            let inbox = connection.inbox_subject();
+            connection.put(subject, Some(inbox.as_bytes()), &|body| copy(body, payload))?;
+            connection.send()?;
+            connection.subscribed = true;
+            Ok(())
+        })?;
+        let Some(connection) = &mut self.connection else { return Err(Reason::NoDaemon) };
+        let result = connection.await_reply(&mut wait, reply);
+        connection.give_back();
+        self.outcome(result)
+    }
+
+    /// Does something with a connection that works. If the daemon turns out to have gone since the
+    /// last call, another connection is tried once: a frame that was not taken whole was not
+    /// dealt with, so it may be sent again.
+    fn connected<T>(&mut self, work: impl Fn(&mut Connection) -> Result<T, Fail>) -> Result<T, Reason> {
+        let had_one = self.connection.is_some();
+        match self.attempt(&work) {
+            Err(Reason::NoDaemon) if had_one => self.attempt(&work),
+            result => result,
+        }
+    }
+
+    fn attempt<T>(&mut self, work: impl Fn(&mut Connection) -> Result<T, Fail>) -> Result<T, Reason> {
+        if self.connection.is_none() {
+            self.connection = Some(Connection::open()?);
+            counters::count(&CONNECTS);
+        }
+        let Some(connection) = &mut self.connection else { return Err(Reason::NoDaemon) };
+        let result = connection.greeted().and_then(|()| work(connection));
+        connection.give_back();
+        self.outcome(result)
+    }
+
+    fn outcome<T>(&mut self, result: Result<T, Fail>) -> Result<T, Reason> {
+        result.map_err(|fail| match fail {
+            Fail::Call(reason) => reason,
+            Fail::Broken(reason) => {
+                self.close();
+                reason
+            }
+        })
+    }
+
+    fn close(&mut self) {
+        if self.connection.take().is_some() {
+            counters::count(&DISCONNECTS);
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Connection {
+    fn new(socket: Socket) -> Connection {
+        // Nobody should guess the inbox: what is published there is taken for a reply.
+        let secret = RandomState::new().hash_one(std::process::id());
+        Connection {
+            socket,
+            max_payload: None,
+            input: Vec::new(),
+            frame: Vec::new(),
+            body: Vec::new(),
+            full: false,
+            inbox: format!("_INBOX.rowcall.{secret:016x}."),
+            subscribed: false,
+            request: 0,
+        }
+    }
+
+    fn open() -> Result<Connection, Reason> {
+        if !BACKOFF.may_try(now()) {
+            return Err(Reason::NoDaemon);
+        }
+        match Socket::connect(&SOCKET) {
+            Ok(socket) => {
+                BACKOFF.succeeded();
+                CONNECT_ERRNO.store(0, Relaxed);
+                Ok(Connection::new(socket))
+            }
+            Err(error) => {
+                BACKOFF.failed(now());
+                CONNECT_ERRNO.store(error.raw_os_error().unwrap_or_default() as u64, Relaxed);
+                // A listener whose queue is full is there, but takes nobody in.
+                Err(if error.kind() == ErrorKind::WouldBlock { Reason::Stalled } else { Reason::NoDaemon })
+            }
+        }
+    }
+
+    /// Makes sure that the daemon has greeted us. Its greeting tells how much it takes; and one
+    /// that does not greet would not read either.
+    fn greeted(&mut self) -> Result<(), Fail> {
+        if self.max_payload.is_some() {
+            return Ok(());
+        }
+        let result = self.await_greeting();
+        // Whoever hangs up, or says something else, is not tried again at once.
+        if let Err(Fail::Broken(_)) = result {
+            BACKOFF.failed(now());
+        }
+        result?;
+        STALLED.store(false, Relaxed);
+        let pid = std::process::id();
+        let version = env!("CARGO_PKG_VERSION");
+        let connect = format!(
+            "{{\"verbose\":false,\"pedantic\":false,\"echo\":false,\"headers\":true,\"no_responders\":true,\
+             \"protocol\":0,\"lang\":\"sql\",\"version\":\"{version}\",\"name\":\"mysqld {pid}\"}}"
+        );
+        encode::json_line(&mut self.frame, "CONNECT", &connect);
+        self.send()?;
+        self.frame.clear();
+        Ok(())
+    }
+
+    fn await_greeting(&mut self) -> Result<(), Fail> {
+        let mut wait = Wait::until(Instant::now() + STALL_WAIT);
+        loop {
+            let got = self.received()?;
+            if self.take_greeting()? {
+                break;
+            }
+            if got == 0 {
+                // Someone has waited for all of us already.
+                if STALLED.load(Relaxed) {
+                    return Err(Fail::Call(Reason::Stalled));
+                }
+                wait.slice(&self.socket, For::Input).map_err(stalled)?;
+            }
+        }
+        // A daemon that is full greets and refuses in one breath, and reads nothing more.
+        match parse::server_op(&self.input, &LIMITS) {
+            Ok(Step::Op(ServerOp::Err(_), _)) => Err(Fail::Broken(Reason::Refused)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks whether the greeting has come whole.
+    fn take_greeting(&mut self) -> Result<bool, Fail> {
+        match parse::server_op(&self.input, &LIMITS) {
+            Ok(Step::Op(ServerOp::Info(json), used)) => {
+                self.max_payload =
+                    Some(json_number(json, "max_payload").unwrap_or(rowcall_wire::PAYLOAD_MAX));
+                let version = json_text(json, "version").and_then(|version| version.split_once(VERSION_TAG));
+                let version = version.map(|(_, ours)| ours.to_owned());
+                *DAEMON_VERSION.lock().unwrap_or_else(PoisonError::into_inner) = version;
+                self.input.drain(..used);
+                Ok(true)
+            }
+            Ok(Step::More(_)) => Ok(false),
+            _ => Err(Fail::Broken(Reason::BadPeer)),
+        }
+    }
+
+    /// Puts a message into the frame, its body written by the caller, who tells how long its
+    /// headers are. Tells how long its payload is.
+    fn put(
+        &mut self,
+        subject: &[u8],
+        reply: Option<&[u8]>,
+        body: &impl Fn(&mut Vec<u8>) -> Result<usize, Reason>,
+    ) -> Result<usize, Fail> {
+        self.body.clear();
+        let header_len = body(&mut self.body).map_err(Fail::Call)?;
+        if self.body.len() > self.max_payload.unwrap_or(0) {
+            return Err(Fail::Call(Reason::TooLarge));
+        }
+        let lines = subject.len() + reply.map_or(0, <[u8]>::len) + LINE_EXTRA;
+        if lines > CONTROL_LINE_MAX {
+            return Err(Fail::Call(Reason::BadSubject));
+        }
+        reserve(&mut self.frame, self.body.len() + lines).map_err(Fail::Call)?;
+        encode::publish(&mut self.frame, &Message { subject, reply, body: &self.body, header_len });
+        Ok(self.body.len() - header_len)
+    }
+
+    /// Hands the frame to the kernel, all of it or (as far as the daemon is concerned) nothing.
+    fn send(&mut self) -> Result<(), Fail> {
+        let mut sent = 0;
+        let mut wait: Option<Wait> = None;
+        while sent < self.frame.len() {
+            match self.socket.send(&self.frame[sent..]) {
+                Ok(n) => sent += n,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if sent == 0 && (self.full || STALLED.load(Relaxed)) {
+                        self.full = true;
+                        return Err(stalled(Reason::Stalled));
+                    }
+                    let wait = wait.get_or_insert_with(|| Wait::until(Instant::now() + STALL_WAIT));
+                    if let Err(reason) = wait.slice(&self.socket, For::Room) {
+                        self.full = true;
+                        // Half a frame must not be followed by another one.
+                        return Err(if sent > 0 { broken(reason) } else { stalled(reason) });
+                    }
+                }
+                Err(_) => return Err(Fail::Broken(Reason::NoDaemon)),
+            }
+        }
+        if self.full {
+            self.full = false;
+            STALLED.store(false, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Puts the subscription to all replies into the frame, before the first request.
+    fn put_subscription(&mut self) {
+        if !self.subscribed {
+            encode::sub(&mut self.frame, format!("{}*", self.inbox).as_bytes(), None, INBOX_SID);
+        }
+    }
+
+    fn inbox_subject(&self) -> String {
+        format!("{}{}", self.inbox, self.request)
+    }
+
+    /// Waits for the reply to the latest request.
+    fn await_reply(&mut self, wait: &mut Wait, reply: &mut Vec<u8>) -> Result<(), Fail> {
+        let inbox = self.inbox_subject();
+        loop {
+            while let Some(used) = self.next_reply(inbox.as_bytes(), reply)? {
+                match used {
+                    Taken::Reply => return Ok(()),
+                    Taken::Other(used) => drop(self.input.drain(..used)),
+                }
+            }
+            wait.slice(&self.socket, For::Input).map_err(|reason| {
+                Fail::Call(if reason == Reason::Stalled { Reason::Timeout } else { reason })
+            })?;
+            self.received()?;
+        }
+    }
+
+    /// Looks at the next operation that has come, if it has come whole.
+    fn next_reply(&mut self, inbox: &[u8], reply: &mut Vec<u8>) -> Result<Option<Taken>, Fail> {
+        let (message, used) = match parse::server_op(&self.input, &LIMITS) {
+            Ok(Step::More(_)) => return Ok(None),
+            Ok(Step::Op(ServerOp::Msg { message, .. }, used)) if message.subject == inbox => (message, used),
+            Ok(Step::Op(ServerOp::Err(_), _)) => return Err(Fail::Broken(Reason::Refused)),
+            // A reply to an earlier request, which came too late; or nothing that concerns us.
+            Ok(Step::Op(_, used)) => return Ok(Some(Taken::Other(used))),
+            Err(_) => return Err(Fail::Broken(Reason::BadPeer)),
+        };
+        let answer = answer(&message).and_then(|payload| {
+            reply.clear();
+            copy(reply, payload)
+        });
+        self.input.drain(..used);
+        answer.map(|_| Some(Taken::Reply)).map_err(Fail::Call)
+    }
+
+    /// Takes what has come; 0 if nothing has.
+    fn received(&mut self) -> Result<usize, Fail> {
+        let held = self.input.len();
+        reserve(&mut self.input, READ_AT_ONCE).map_err(Fail::Broken)?;
+        self.input.resize(held + READ_AT_ONCE, 0);
+        let result = self.socket.receive(&mut self.input[held..]);
+        self.input.truncate(held + *result.as_ref().unwrap_or(&0));
+        match result {
+            Ok(0) => Err(Fail::Broken(Reason::NoDaemon)),
+            Ok(n) => Ok(n),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
+            Err(_) => Err(Fail::Broken(Reason::NoDaemon)),
+        }
+    }
+
+    /// Ends a call: the frame is gone, and no large buffer is kept.
+    fn give_back(&mut self) {
+        self.frame.clear();
+        self.body.clear();
+        for buffer in [&mut self.frame, &mut self.body, &mut self.input] {
+            if buffer.is_empty() && buffer.capacity() > KEEP {
+                *buffer = Vec::new();
+            }
+        }
+    }
+}
+
+/// The sid of the inbox: the only subscription a connection has.
+const INBOX_SID: u64 = 1;
+
+/// What a PUB or HPUB line holds besides the subjects: the verb, two sizes of nine digits, blanks.
+const LINE_EXTRA: usize = 32;
+
+enum Taken {
+    Reply,
+    Other(usize),
+}
+
+/// A wait of bounded length, in slices.
+struct Wait {
+    until: Instant,
+}
+
+impl Wait {
+    fn until(until: Instant) -> Wait {
+        let until = if killed().is_some() { until } else { until.min(Instant::now() + UNKILLABLE_WAIT) };
+        Wait { until }
+    }
+
+    /// Waits for one slice, or until the socket is ready. Fails when the time is over or the
+    /// statement was killed.
+    fn slice(&mut self, socket: &Socket, what: For) -> Result<(), Reason> {
+        if killed() == Some(true) {
+            return Err(Reason::Killed);
+        }
+        let left = self.until.saturating_duration_since(Instant::now());
+        let ready = socket.wait(what, left.min(SLICE));
+        if !ready && left.is_zero() { Err(Reason::Stalled) } else { Ok(()) }
+    }
+}
+
+/// The call fails because the daemon takes nothing (which the whole process shall know), or because
+/// it was killed while it waited.
+fn stalled(reason: Reason) -> Fail {
+    if reason == Reason::Stalled {
+        STALLED.store(true, Relaxed);
+    }
+    Fail::Call(reason)
+}
+
+/// Nanoseconds of a clock that only goes forward.
+fn now() -> u64 {
+    START.elapsed().as_nanos() as u64
+}
+
+fn broken(reason: Reason) -> Fail {
+    let _ = stalled(reason);
+    Fail::Broken(reason)
+}
+
+/// The payload of a reply, or why it is none.
+fn answer<'a>(message: &Message<'a>) -> Result<&'a [u8], Reason> {
+    let block = message.headers();
+    if headers::status(block) == Some(headers::STATUS_NO_RESPONDERS) && message.payload().is_empty() {
+        return Err(Reason::NoResponders);
+    }
+    if headers::value(block, headers::SERVICE_ERROR_CODE).is_some() {
+        return Err(Reason::Failed);
+    }
+    Ok(message.payload())
+}
+
+/// Appends bytes, unless memory is out; no headers.
+pub(crate) fn copy(out: &mut Vec<u8>, bytes: &[u8]) -> Result<usize, Reason> {
+    reserve(out, bytes.len())?;
+    out.extend_from_slice(bytes);
+    Ok(0)
+}
+
+/// An allocation that fails must not abort the server.
+pub(crate) fn reserve(out: &mut Vec<u8>, more: usize) -> Result<(), Reason> {
+    out.try_reserve(more).map_err(|_| Reason::NoMemory)
+}
+
+/// A number out of INFO's JSON, which is flat. A parser for all of JSON would be another guest.
+fn json_number(json: &[u8], key: &str) -> Option<usize> {
+    let digits = json_value(json, key)?;
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    digits[..end].parse().ok()
+}
+
+/// A text out of INFO's JSON; one with escapes is cut there.
+fn json_text<'a>(json: &'a [u8], key: &str) -> Option<&'a str> {
+    json_value(json, key)?.strip_prefix('"')?.split(['"', '\\']).next()
+}
+
+fn json_value<'a>(json: &'a [u8], key: &str) -> Option<&'a str> {
+    let json = std::str::from_utf8(json).ok()?;
+    let (_, behind) = json.split_once(&format!("\"{key}\""))?;
+    Some(behind.trim_start().strip_prefix(':')?.trim_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn info_is_read() {
+        let info = br#"{"server_id":"X","version":"2.9.0-rowcall.0.1.0", "max_payload": 1048576,"port":1}"#;
+        assert_eq!(json_number(info, "max_payload"), Some(1_048_576));
+        assert_eq!(json_text(info, "version"), Some("2.9.0-rowcall.0.1.0"));
+        assert_eq!(json_number(info, "nothing"), None);
+        assert_eq!(json_number(info, "server_id"), None);
+        assert_eq!(json_text(b"\xff", "version"), None);
+    }
+
+    #[test]
+    fn replies_that_are_none() {
+        let reply = |block: &'static [u8], payload: &[u8]| {
+            let body: &'static [u8] = [block, payload].concat().leak();
+            answer(&Message { header_len: block.len(), ..Message::plain(b"i", body) })
+        };
+        assert_eq!(reply(b"", b"yes"), Ok(&b"yes"[..]));
+        assert_eq!(reply(b"", b""), Ok(&b""[..]));
+        assert_eq!(reply(headers::NO_RESPONDERS, b""), Err(Reason::NoResponders));
+        assert_eq!(reply(b"NATS/1.0\r\nNats-Service-Error-Code: 1\r\n\r\n", b"x"), Err(Reason::Failed));
+        assert_eq!(reply(b"NATS/1.0\r\nA: b\r\n\r\n", b"x"), Ok(&b"x"[..]));
+    }
+}
