@@ -1,0 +1,438 @@
+//! What the administrator wants: flags over environment over the configuration file over the
+//! defaults. Every default and limit is here; nothing is opened here but the file.
+
+use clap::Parser;
+use serde::{Deserialize, Deserializer, de::Error as _};
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Where the library inside the server looks for the daemon, unless it is told otherwise.
+pub const SOCKET_DEFAULT: &str = "/run/rowcall/rowcall.sock";
+
+/// The commented example, installed beside the daemon and shown by `--print-config`.
+pub const EXAMPLE: &str = include_str!("../../dist/rowcalld.toml");
+
+/// rowcalld: serves the SQL functions over a Unix socket, and subscribers and workers outside over
+/// the NATS client protocol.
+#[derive(Parser, Debug, Default)]
+#[command(name = "rowcalld", version, after_help = AFTER_HELP)]
+pub struct Flags {
+    /// The Unix socket for the SQL functions and local clients, or "none"
+    #[arg(long, value_name = "PATH", env = "ROWCALL_SOCKET")]
+    pub socket: Option<Place>,
+
+    /// Where NATS clients connect, or "none"; port 0 takes a free one and logs it
+    #[arg(long, value_name = "HOST:PORT", env = "ROWCALL_LISTEN")]
+    pub listen: Option<Address>,
+
+    /// Where /healthz and /varz are served, or "none"
+    #[arg(long, value_name = "HOST:PORT", env = "ROWCALL_HTTP")]
+    pub http: Option<Address>,
+
+    /// The configuration file (TOML)
+    #[arg(long, value_name = "FILE", env = "ROWCALL_CONFIG")]
+    pub config: Option<PathBuf>,
+
+    /// What to log: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", env = "ROWCALL_LOG")]
+    pub log: Option<Level>,
+
+    /// Listen on addresses beyond this machine although nobody has to log in
+    #[arg(long, env = "ROWCALL_ALLOW_REMOTE")]
+    pub allow_remote: bool,
+
+    /// Show a configuration file with every key, its default and what it means
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+const AFTER_HELP: &str = "\
+Flags win over the environment, the environment over the file, the file over the defaults.
+SIGTERM and SIGINT: tell the clients, write what is owed (at most drain_timeout), leave.
+
+Exit codes: 0 left as asked; 1 could not start or go on; 2 wrong flags or configuration.";
+
+/// All settings, whatever they came from.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The Unix socket.
+    pub socket: Place,
+    /// Its permissions. 0660: its owner and its group.
+    pub socket_mode: Mode,
+    /// Its group, if not the daemon's own; usually the server's, `mysql`.
+    pub socket_group: Option<String>,
+    /// Where NATS clients connect.
+    pub listen: Address,
+    /// Where `/healthz` and `/varz` are served.
+    pub http: Address,
+    /// Allows addresses beyond this machine.
+    pub allow_remote: bool,
+    /// The name clients see.
+    pub server_name: String,
+    /// Bytes of headers and payload of a message.
+    pub max_payload: Size,
+    /// Bytes that a client may owe us reading of; over it, it is cut off as a slow consumer.
+    pub max_pending: Size,
+    /// How long a client that is owed something may take nothing; over it, it is cut off as well.
+    pub write_deadline: Span,
+    /// After so long without traffic, a client on TCP is asked whether it is still there.
+    pub ping_interval: Span,
+    /// How many such questions may stay open before the connection counts as dead.
+    pub ping_max: u8,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// Subscriptions of one connection; 0 is no limit.
+    pub max_subscriptions: usize,
+    /// How long leaving may take.
+    pub drain_timeout: Span,
+    /// What to log.
+    pub log: Level,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let address = |port| Address(Some(HostPort { host: "127.0.0.1".into(), port }));
+        Config {
+            socket: Place(Some(SOCKET_DEFAULT.into())),
+            socket_mode: Mode(0o660),
+            socket_group: None,
+            listen: address(4222),
+            http: address(8222),
+            allow_remote: false,
+            server_name: "rowcalld".into(),
+            max_payload: Size(rowcall_wire::PAYLOAD_MAX),
+            max_pending: Size(64 << 20),
+            write_deadline: Span(Duration::from_secs(10)),
+            ping_interval: Span(Duration::from_secs(120)),
+            ping_max: 2,
+            max_connections: 65_536,
+            max_subscriptions: 0,
+            drain_timeout: Span(Duration::from_secs(5)),
+            log: Level(tracing::Level::INFO),
+        }
+    }
+}
+
+/// Why there are no settings: a sentence for the administrator, with the file and the line.
+#[derive(Debug)]
+pub struct Wrong(String);
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Config {
+    /// The file, if one is named, with the flags over it.
+    ///
+    /// # Errors
+    /// What is wrong with the file or with what the settings amount to.
+    pub fn from_flags(flags: Flags) -> Result<Config, Wrong> {
+        let mut config = match &flags.config {
+            Some(path) => Config::from_file(path)?,
+            None => Config::default(),
+        };
+        config.socket = flags.socket.unwrap_or(config.socket);
+        config.listen = flags.listen.unwrap_or(config.listen);
+        config.http = flags.http.unwrap_or(config.http);
+        config.log = flags.log.unwrap_or(config.log);
+        config.allow_remote |= flags.allow_remote;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn from_file(path: &Path) -> Result<Config, Wrong> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Wrong(format!("cannot read the configuration file {}: {error}", path.display()))
+        })?;
+        Config::from_toml(&text).map_err(|error| Wrong(format!("{}: {error}", path.display())))
+    }
+
+    fn from_toml(text: &str) -> Result<Config, Wrong> {
+        toml::from_str(text).map_err(|error| Wrong(error.to_string().trim_end().to_owned()))
+    }
+
+    /// What single values cannot tell.
+    fn check(&self) -> Result<(), Wrong> {
+        if self.socket.0.is_none() && self.listen.0.is_none() {
+            return Err(Wrong("socket and listen are both \"none\": nobody could connect".into()));
+        }
+        let payload = self.max_payload.0;
+        if payload == 0 || payload > rowcall_wire::PAYLOAD_CEILING {
+            return Err(Wrong(format!(
+                "max_payload is {payload} bytes; expected 1 to {}",
+                rowcall_wire::PAYLOAD_CEILING
+            )));
+        }
+        if self.max_pending.0 < payload {
+            return Err(Wrong(
+                "max_pending is less than max_payload: no subscriber could take one such message".into(),
+            ));
+        }
+        for (name, address) in [("listen", &self.listen), ("http", &self.http)] {
+            let Some(address) = &address.0 else { continue };
+            let resolved =
+                address.resolve().map_err(|error| Wrong(format!("{name} = \"{address}\": {error}")))?;
+            if !self.allow_remote && resolved.iter().any(|address| !address.ip().is_loopback()) {
+                return Err(Wrong(format!(
+                    "{name} = \"{address}\" can be reached from other machines, and nobody has to log in here; \
+                     use 127.0.0.1, or say --allow-remote if that is what you want"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A path, or "none".
+#[derive(Clone, Debug)]
+pub struct Place(pub Option<PathBuf>);
+
+/// A host and a port, or "none".
+#[derive(Clone, Debug)]
+pub struct Address(pub Option<HostPort>);
+
+/// A host name or address, and a port.
+#[derive(Clone, Debug)]
+pub struct HostPort {
+    host: String,
+    port: u16,
+}
+
+impl HostPort {
+    /// The addresses it stands for. Asks DNS for a name: only for start-up.
+    ///
+    /// # Errors
+    /// The resolver's.
+    pub fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
+        Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HostPort { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Place(None)),
+            // The kernel's sun_path holds 108 bytes with the NUL behind.
+            _ if text.len() > 107 => {
+                Err(format!("a socket's path has at most 107 bytes, this one {}", text.len()))
+            }
+            _ if text.starts_with('/') => Ok(Place(Some(text.into()))),
+            _ => Err("expected an absolute path or \"none\"".into()),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Address(None));
+        }
+        let expected = || "expected HOST:PORT, [IPV6]:PORT or \"none\"".to_owned();
+        let (host, port) = text.rsplit_once(':').ok_or_else(expected)?;
+        let port = port.parse().map_err(|_| expected())?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = bare.unwrap_or(host);
+        if host.is_empty() || (bare.is_none() && host.contains(':')) {
+            return Err(expected());
+        }
+        Ok(Address(Some(HostPort { host: host.into(), port })))
+    }
+}
+
+/// A number of bytes: 1048576, "1MiB", "64 MiB", "512KiB", "100kB".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub usize);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (number, unit) = number_and_unit(text);
+        let factor = match unit {
+            "" | "B" => Some(1),
+            "KiB" => Some(1 << 10),
+            "MiB" => Some(1 << 20),
+            "GiB" => Some(1 << 30),
+            "kB" => Some(1000),
+            "MB" => Some(1_000_000),
+            _ => None,
+        };
+        let bytes = factor.and_then(|factor| number.parse::<usize>().ok()?.checked_mul(factor));
+        let bytes =
+            bytes.ok_or_else(|| format!("expected a size such as \"1MiB\" or 1048576, found \"{text}\""))?;
+        Ok(Size(bytes))
+    }
+}
+
+/// A time: "500ms", "10s", "2m", "1h"; a bare number is seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (number, unit) = number_and_unit(text);
+        let millis = match unit {
+            "ms" => Some(1),
+            "" | "s" => Some(1000),
+            "m" => Some(60_000),
+            "h" => Some(3_600_000),
+            _ => None,
+        };
+        let millis = millis.and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor));
+        // An hour-long year guard: more would overflow clocks before it would ever matter.
+        match millis {
+            Some(millis @ 1..=31_536_000_000) => Ok(Span(Duration::from_millis(millis))),
+            _ => Err(format!("expected a time such as \"500ms\", \"10s\" or \"2m\", found \"{text}\"")),
+        }
+    }
+}
+
+fn number_and_unit(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    (&text[..end], text[end..].trim_start())
+}
+
+/// Permissions in octal: "0660".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mode(pub u32);
+
+impl FromStr for Mode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match u32::from_str_radix(text, 8) {
+            Ok(mode @ 0..=0o777) => Ok(Mode(mode)),
+            _ => Err(format!("expected permissions in octal such as \"0660\", found \"{text}\"")),
+        }
+    }
+}
+
+/// A log level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Level(pub tracing::Level);
+
+impl FromStr for Level {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "error" => Ok(Level(tracing::Level::ERROR)),
+            "warn" => Ok(Level(tracing::Level::WARN)),
+            "info" => Ok(Level(tracing::Level::INFO)),
+            "debug" => Ok(Level(tracing::Level::DEBUG)),
+            "trace" => Ok(Level(tracing::Level::TRACE)),
+            _ => Err(format!("expected error, warn, info, debug or trace, found \"{text}\"")),
+        }
+    }
+}
+
+/// In the file all of these are strings; sizes and times may be bare numbers as well.
+macro_rules! from_toml_text {
+    ($($type:ty),*) => {$(
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                #[derive(Deserialize)]
+                #[serde(untagged, expecting = "expected a string or a whole number")]
+                enum Text { Text(String), Number(u64) }
+                let text = match Text::deserialize(from)? {
+                    Text::Text(text) => text,
+                    Text::Number(number) => number.to_string(),
+                };
+                text.parse().map_err(D::Error::custom)
+            }
+        }
+    )*};
+}
+
+from_toml_text!(Place, Address, Size, Span, Mode, Level);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(toml: &str, line: &str, words: &[&str]) {
+        let error = Config::from_toml(toml).expect_err(toml).to_string();
+        for word in words.iter().chain([&line]) {
+            assert!(error.contains(word), "{toml:?}: {word:?} not in {error:?}");
+        }
+    }
+
+    #[test]
+    fn the_example_is_the_defaults() {
+        // Every key stands in the example, commented out or not, with its default.
+        let uncommented: String =
+            EXAMPLE.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line).to_owned() + "\n").collect();
+        let example = Config::from_toml(&uncommented).unwrap();
+        let default = Config { socket_group: Some("mysql".into()), ..Config::default() };
+        assert_eq!(format!("{example:?}"), format!("{default:?}"));
+    }
+
+    #[test]
+    fn a_wrong_key_type_or_value_is_refused_with_its_line() {
+        refused("listen = \"none\"\nlistn = \"a:1\"", "line 2", &["listn", "expected", "listen"]);
+        refused("\n\nping_max = \"two\"", "line 3", &["invalid type", "u8"]);
+        refused("max_payload = \"1 mile\"", "line 1", &["size such as", "1 mile"]);
+        refused("max_payload = true", "line 1", &["string or a whole number"]);
+        refused("write_deadline = \"-1s\"", "line 1", &["time such as"]);
+        refused("listen = \"4222\"", "line 1", &["HOST:PORT"]);
+        refused("socket = \"rowcall.sock\"", "line 1", &["absolute path"]);
+        refused("socket_mode = \"rw\"", "line 1", &["octal"]);
+        refused("log = \"loud\"", "line 1", &["error, warn, info"]);
+        refused("listen =", "line 1", &["expected"]);
+    }
+
+    #[test]
+    fn addresses_beyond_this_machine_need_a_word() {
+        let mut config = Config::from_toml("listen = \"0.0.0.0:4222\"").unwrap();
+        assert!(config.check().unwrap_err().to_string().contains("--allow-remote"));
+        config.allow_remote = true;
+        assert!(config.check().is_ok());
+        let nobody = Config::from_toml("listen = \"none\"\nsocket = \"none\"").unwrap();
+        assert!(nobody.check().is_err());
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = std::env::temp_dir().join(format!("rowcalld-config-test-{}", std::process::id()));
+        std::fs::write(&file, "listen = \"127.0.0.1:1\"\nhttp = \"127.0.0.1:2\"").unwrap();
+        let flags = Flags { listen: "none".parse().ok(), config: Some(file.clone()), ..Flags::default() };
+        let config = Config::from_flags(flags).unwrap();
+        std::fs::remove_file(file).unwrap();
+        assert!(config.listen.0.is_none());
+        assert_eq!(config.http.0.unwrap().to_string(), "127.0.0.1:2");
+        assert!(config.socket.0.is_some());
+    }
+
+    #[test]
+    fn values() {
+        assert_eq!("1MiB".parse(), Ok(Size(1 << 20)));
+        assert_eq!("64 KiB".parse(), Ok(Size(64 << 10)));
+        assert_eq!("100".parse(), Ok(Size(100)));
+        assert_eq!("500ms".parse(), Ok(Span(Duration::from_millis(500))));
+        assert_eq!("2m".parse(), Ok(Span(Duration::from_secs(120))));
+        assert_eq!("0660".parse(), Ok(Mode(0o660)));
+        assert_eq!("[::1]:4222".parse::<Address>().unwrap().0.unwrap().to_string(), "[::1]:4222");
+        assert!("::1:4222".parse::<Address>().is_err());
+        assert!("1GiBB".parse::<Size>().is_err());
+        assert!("99999999999999999999".parse::<Size>().is_err());
+    }
+}

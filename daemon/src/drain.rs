@@ -1,0 +1,71 @@
+//! Leaving: nobody new comes in, clients are told, what has arrived is done, what is owed is
+//! written; then the loop ends.
+
+use crate::listener::Peer;
+use crate::slots::Key;
+use crate::{Daemon, Timer};
+use nix::sys::socket::{Shutdown, shutdown};
+use std::os::fd::AsRawFd;
+
+/// How many reads of one client are made when leaving begins. A socket's buffers hold less (a few
+/// megabytes); only someone who never stops publishing would fill so many.
+const LAST_READS_MAX: usize = 64;
+
+impl Daemon {
+    /// Begins to leave. A second signal changes nothing.
+    ///
+    /// What had arrived by now is still done, so it is all read here. On a Unix socket nothing can
+    /// arrive afterwards unnoticed: reading is shut first, and from then on the other end's send
+    /// fails. So an SQL function never counts an event as sent that nobody will read.
+    pub(crate) fn begin_leaving(&mut self) {
+        if self.leave_by.is_some() {
+            return;
+        }
+        let deadline = self.now + self.config.drain_timeout.0;
+        self.leave_by = Some(deadline);
+        self.timers.set(deadline, Timer::Leave);
+        self.stop_listening();
+        for key in self.clients.keys() {
+            self.read_the_last(key);
+        }
+        for key in self.clients.keys() {
+            if self.clients.get(key).is_some_and(|client| client.wants.later_info) {
+                self.send_info(key, true);
+            }
+        }
+        tracing::info!(clients = self.clients.len(), "leaving");
+    }
+
+    fn read_the_last(&mut self, key: Key) {
+        let Some(client) = self.clients.get(key) else { return };
+        if let Peer::Unix = client.peer {
+            // It fails only for a peer that is gone.
+            let _ = shutdown(client.fd.as_raw_fd(), Shutdown::Read);
+        }
+        for _ in 0..LAST_READS_MAX {
+            if self.read_client(key) == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Whether the daemon was told to leave and nothing is left to write, or the time is over.
+    /// Then it closes what is still open.
+    pub(crate) fn has_left(&mut self) -> bool {
+        let Some(deadline) = self.leave_by else { return false };
+        if self.now < deadline && self.clients.iter().any(|(_, client)| !client.owed.is_empty()) {
+            return false;
+        }
+        for key in self.clients.keys() {
+            self.close_client(key);
+        }
+        tracing::info!(
+            in_msgs = self.stats.in_msgs,
+            out_msgs = self.stats.out_msgs,
+            unheard_msgs = self.stats.unheard,
+            lost_bytes = self.stats.lost_bytes,
+            "left"
+        );
+        true
+    }
+}

@@ -1,0 +1,265 @@
+//! The sockets that take connections: opening them, and taking connections in. What a connection
+//! says is another file's business.
+
+use crate::config::{Config, HostPort};
+use crate::poll::{NOTHING, READ, Ready};
+use crate::slots::Key;
+use crate::{Daemon, Handler, Timer};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::unistd::Group;
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How many connections one turn takes in, so that a crowd at the door does not stop the service.
+const ACCEPTS_MAX: usize = 64;
+
+/// How long taking connections in rests when it cannot go on (no descriptors, no memory).
+const REST: Duration = Duration::from_millis(100);
+
+/// What is asked for as the send buffer of a Unix socket, in bytes; the kernel gives what
+/// net.core.wmem_max allows. A default one holds 278 small messages.
+const UNIX_BUFFER: usize = 4 << 20;
+
+/// Descriptors that are not connections: epoll, signals, listeners, the log, a file being read.
+const OTHER_DESCRIPTORS: usize = 32;
+
+/// A socket that takes connections.
+pub(crate) struct Listener {
+    socket: Socket,
+    kind: Kind,
+    /// Whether taking connections in rests.
+    resting: bool,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix {
+        socket: UnixListener,
+        path: PathBuf,
+        /// Held for as long as the path is ours.
+        _lock: Flock<File>,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Nats,
+    Http,
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Peer {
+    /// A program on this machine, through the Unix socket.
+    Unix,
+    /// Someone on TCP; and the address of ours that they reached.
+    Tcp { peer: SocketAddr, local: SocketAddr },
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Peer::Unix => f.write_str("unix"),
+            Peer::Tcp { peer, .. } => peer.fmt(f),
+        }
+    }
+}
+
+/// How many connections there may be: what is wanted, if the limit of open files, raised as far
+/// as it goes, leaves room for them.
+pub(crate) fn connections_max(wanted: usize) -> usize {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return wanted };
+    let limit = if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
+    let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(OTHER_DESCRIPTORS);
+    if room < wanted {
+        tracing::warn!(
+            max_connections = wanted,
+            possible = room,
+            "the limit of open files allows fewer connections"
+        );
+    }
+    wanted.min(room)
+}
+
+impl Daemon {
+    /// Opens every socket that the configuration names.
+    pub(crate) fn listen(&mut self) -> Result<(), String> {
+        if let Some(path) = self.config.socket.0.clone() {
+            let socket = open_unix(&path, &self.config)?;
+            tracing::info!(transport = "unix", address = %path.display(), "listening");
+            self.add_listener(socket, Kind::Nats)?;
+        }
+        for (kind, name, address) in [
+            (Kind::Nats, "nats", self.config.listen.0.clone()),
+            (Kind::Http, "http", self.config.http.0.clone()),
+        ] {
+            let Some(address) = address else { continue };
+            let socket = open_tcp(&address).map_err(|error| {
+                format!("cannot listen on {address} ({name}): {error}; is another server there?")
+            })?;
+            let local = socket.local_addr().map_err(|error| error.to_string())?;
+            tracing::info!(transport = name, address = %local, "listening");
+            self.add_listener(Socket::Tcp(socket), kind)?;
+        }
+        Ok(())
+    }
+
+    fn add_listener(&mut self, socket: Socket, kind: Kind) -> Result<(), String> {
+        let key = self.listeners.insert(Listener { socket, kind, resting: false });
+        let listener = self.listeners.get(key).expect("it was just put there");
+        let added = self.poll.add(listener.fd(), Handler::Listener as u8, key, READ);
+        added.map_err(|errno| format!("cannot watch a listening socket: {errno}"))
+    }
+
+    /// Someone is at the door.
+    pub(crate) fn on_listener(&mut self, key: Key, _: Ready) {
+        for _ in 0..ACCEPTS_MAX {
+            let Some(listener) = self.listeners.get(key) else { return };
+            let kind = listener.kind;
+            match listener.accept() {
+                Ok((fd, peer)) if kind == Kind::Nats => self.add_client(fd, peer),
+                Ok((fd, _)) => self.add_visitor(fd),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                // They hung up while they waited at the door.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
+                Err(error) => return self.rest_accepting(key, &error),
+            }
+        }
+    }
+
+    fn rest_accepting(&mut self, key: Key, error: &io::Error) {
+        tracing::error!(%error, connections = self.clients.len(), "cannot take a connection in; trying again shortly");
+        self.want_accepting(key, true);
+        self.timers.set(self.now + REST, Timer::Listener(key));
+    }
+
+    pub(crate) fn resume_accepting(&mut self, key: Key) {
+        self.want_accepting(key, false);
+    }
+
+    fn want_accepting(&mut self, key: Key, resting: bool) {
+        let Some(listener) = self.listeners.get_mut(key) else { return };
+        listener.resting = resting;
+        let ready = if resting { NOTHING } else { READ };
+        if let Err(errno) = self.poll.want(listener.fd(), Handler::Listener as u8, key, ready) {
+            tracing::error!(%errno, "cannot change what is watched of a listening socket");
+        }
+    }
+
+    /// Takes no more connections. The socket's path goes first, so that whoever tries next finds
+    /// nobody instead of someone who will not answer.
+    pub(crate) fn stop_listening(&mut self) {
+        for key in self.listeners.keys() {
+            let Some(listener) = self.listeners.remove(key) else { continue };
+            if let Socket::Unix { path, .. } = &listener.socket
+                && let Err(error) = fs::remove_file(path)
+            {
+                tracing::warn!(path = %path.display(), %error, "cannot remove the socket");
+            }
+            self.poll.remove(listener.fd());
+        }
+    }
+}
+
+impl Listener {
+    fn fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Unix { socket, .. } => socket.as_fd(),
+        }
+    }
+
+    fn accept(&self) -> io::Result<(OwnedFd, Peer)> {
+        match &self.socket {
+            Socket::Tcp(socket) => {
+                let (stream, peer) = socket.accept()?;
+                stream.set_nonblocking(true)?;
+                stream.set_nodelay(true)?;
+                let local = stream.local_addr()?;
+                Ok((stream.into(), Peer::Tcp { peer, local }))
+            }
+            Socket::Unix { socket, .. } => {
+                let (stream, _) = socket.accept()?;
+                stream.set_nonblocking(true)?;
+                setsockopt(&stream, sockopt::SndBuf, &UNIX_BUFFER)?;
+                Ok((stream.into(), Peer::Unix))
+            }
+        }
+    }
+}
+
+fn open_tcp(address: &HostPort) -> io::Result<TcpListener> {
+    // The standard library sets SO_REUSEADDR: a restart does not wait for old connections.
+    let socket = TcpListener::bind(address.resolve()?.as_slice())?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Binds the Unix socket. What a dead daemon left there is removed, but never anything that is no
+/// socket, and never a socket that another daemon is using: the lock beside it tells.
+fn open_unix(path: &Path, config: &Config) -> Result<Socket, String> {
+    let here = path.display();
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).map_err(|error| {
+            format!("cannot make the directory {} for the socket: {error}", directory.display())
+        })?;
+    }
+    let lock = lock_beside(path)?;
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(format!(
+                "{here} exists and is not a socket; remove it, or name another path with --socket"
+            ));
+        }
+        Ok(_) if UnixStream::connect(path).is_ok() => {
+            return Err(format!("another program is listening on {here}; name another path with --socket"));
+        }
+        Ok(_) => {
+            fs::remove_file(path).map_err(|error| format!("cannot remove the old socket {here}: {error}"))?
+        }
+        Err(_) => {}
+    }
+    let socket = UnixListener::bind(path).map_err(|error| format!("cannot listen on {here}: {error}"))?;
+    socket.set_nonblocking(true).map_err(|error| format!("cannot set up {here}: {error}"))?;
+    give_away(path, config)?;
+    Ok(Socket::Unix { socket, path: path.to_owned(), _lock: lock })
+}
+
+fn lock_beside(path: &Path) -> Result<Flock<File>, String> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let file = File::options().write(true).create(true).truncate(false).open(&name);
+    let file = file.map_err(|error| format!("cannot open {}: {error}", name.display()))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => format!("another rowcalld is using {}", path.display()),
+        errno => format!("cannot lock {}: {errno}", name.display()),
+    })
+}
+
+/// Gives the socket the group and the permissions that the configuration names.
+fn give_away(path: &Path, config: &Config) -> Result<(), String> {
+    let here = path.display();
+    if let Some(name) = &config.socket_group {
+        let group =
+            Group::from_name(name).map_err(|errno| format!("cannot look up the group {name}: {errno}"))?;
+        let group = group.ok_or_else(|| format!("socket_group = \"{name}\": there is no such group"))?;
+        nix::unistd::chown(path, None, Some(group.gid)).map_err(|errno| {
+            format!(
+                "cannot give {here} to the group {name}: {errno}; the daemon's account must be a member of it"
+            )
+        })?;
+    }
+    let mode = Permissions::from_mode(config.socket_mode.0);
+    fs::set_permissions(path, mode).map_err(|error| format!("cannot set the permissions of {here}: {error}"))
+}

@@ -1,0 +1,57 @@
+//! rowcalld, the program: arguments to configuration, the log, run, exit code. What the daemon does
+//! stands in the library.
+
+use clap::Parser;
+use nix::errno::Errno;
+use rowcalld::config::{Config, EXAMPLE, Flags};
+use rowcalld::{Daemon, Signals};
+use std::process::ExitCode;
+use tracing_appender::non_blocking::WorkerGuard;
+
+/// Wrong flags or configuration; the number clap uses too.
+const EXIT_WRONG: u8 = 2;
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    if flags.print_config {
+        print!("{EXAMPLE}");
+        return ExitCode::SUCCESS;
+    }
+    let config = match Config::from_flags(flags) {
+        Ok(config) => config,
+        Err(wrong) => {
+            eprintln!("rowcalld: {wrong}");
+            return ExitCode::from(EXIT_WRONG);
+        }
+    };
+    // Before any thread is started: threads inherit which signals are blocked.
+    let signals = Signals::new();
+    let _log = start_log(&config);
+    match serve(config, signals) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            tracing::error!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(config: Config, signals: Result<Signals, Errno>) -> Result<(), String> {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "rowcalld starts");
+    let signals = signals.map_err(|errno| format!("cannot receive signals: {errno}"))?;
+    let mut daemon = Daemon::new(config, signals)?;
+    daemon.run().map_err(|errno| format!("cannot wait for events: {errno}"))
+}
+
+/// Lines on stderr, written by a thread of their own: whoever reads them may be slow, and the loop
+/// never waits. The guard writes the last of them when it is dropped.
+fn start_log(config: &Config) -> WorkerGuard {
+    let (stderr, guard) = tracing_appender::non_blocking(std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_writer(stderr)
+        .with_max_level(config.log.0)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
+    guard
+}

@@ -1,0 +1,212 @@
+//! What a client's operations mean, save publishing: CONNECT, SUB, UNSUB, PING, PONG; and the INFO
+//! that greets it. Where the reference does something that clients look at, so do we
+//! (docs/protocol.md).
+
+use crate::Daemon;
+use crate::client::{Client, Subscription};
+use crate::listener::Peer;
+use crate::slots::Key;
+use crate::stats::Reason;
+use foldhash::fast::FixedState;
+use rowcall_wire::encode;
+use rowcall_wire::handshake::{Connect, Info};
+use rowcall_wire::parse::ClientOp;
+use rowcall_wire::subject;
+use std::hash::BuildHasher;
+use std::rc::Rc;
+
+impl Daemon {
+    /// Does what one operation says.
+    pub(crate) fn apply(&mut self, key: Key, op: ClientOp<'_>) {
+        match op {
+            ClientOp::Pub(message) | ClientOp::Hpub(message) if message.header_len == 0 => {
+                self.on_publish(key, &message);
+            }
+            ClientOp::Pub(message) | ClientOp::Hpub(message) => {
+                if self.clients.get(key).is_some_and(|client| client.wants.headers) {
+                    self.on_publish(key, &message);
+                } else {
+                    self.leave(key, Reason::Malformed);
+                }
+            }
+            ClientOp::Sub { subject, queue, sid } => self.on_sub(key, subject, queue, sid),
+            ClientOp::Unsub { sid, max } => self.on_unsub(key, sid, max),
+            ClientOp::Ping => self.reply(key, encode::PONG),
+            ClientOp::Pong => self.on_pong(key),
+            ClientOp::Connect(json) => self.on_connect(key, json),
+            ClientOp::Nothing => {}
+        }
+    }
+
+    /// Says who we are; `ldm` says that we are about to leave.
+    pub(crate) fn send_info(&mut self, key: Key, ldm: bool) {
+        let Some(client) = self.clients.get(key) else { return };
+        let (host, port, client_ip) = match client.peer {
+            Peer::Tcp { peer, local } => (local.ip().to_string(), local.port(), peer.ip().to_string()),
+            Peer::Unix => (String::new(), 0, String::new()),
+        };
+        let info = Info {
+            server_id: self.server_id.clone(),
+            server_name: self.config.server_name.clone(),
+            version: format!(
+                "{}{}{}",
+                rowcall_wire::PROTOCOL_VERSION,
+                rowcall_wire::VERSION_TAG,
+                env!("CARGO_PKG_VERSION")
+            ),
+            proto: 1,
+            go: "rust".into(),
+            host,
+            port,
+            headers: true,
+            max_payload: self.config.max_payload.0,
+            client_id: client.id,
+            client_ip,
+            ldm,
+            ..Info::default()
+        };
+        let mut line = Vec::new();
+        encode::json_line(&mut line, "INFO", &serde_json::to_string(&info).unwrap_or_default());
+        self.reply(key, &line);
+    }
+
+    /// `+OK`, for those who want it.
+    pub(crate) fn confirm(&mut self, key: Key) {
+        if self.clients.get(key).is_some_and(|client| client.wants.verbose) {
+            self.reply(key, encode::OK);
+        }
+    }
+
+    /// An `-ERR` after which the connection stays open.
+    pub(crate) fn complain(&mut self, key: Key, text: &str) {
+        let mut line = Vec::new();
+        encode::err(&mut line, text);
+        self.reply(key, &line);
+    }
+
+    fn on_pong(&mut self, key: Key) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.pings_open = 0;
+        }
+    }
+
+    fn on_connect(&mut self, key: Key, json: &[u8]) {
+        let Ok(connect) = serde_json::from_slice::<Connect>(json) else {
+            return self.leave(key, Reason::Malformed);
+        };
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.accept(&connect);
+        let wants = client.wants;
+        tracing::debug!(
+            client = client.id,
+            name = connect.name,
+            lang = connect.lang,
+            version = connect.version,
+            "CONNECT"
+        );
+        if connect.protocol.is_some_and(|protocol| !(0..=1).contains(&protocol)) {
+            return self.refuse(key, "invalid client protocol");
+        }
+        if wants.no_responders && !wants.headers {
+            return self.refuse(key, "no responders requires headers support");
+        }
+        // Accounts are a notion of larger servers; asking for one is asking for what nobody here has.
+        if connect.account.is_some_and(|account| !account.is_empty()) || connect.new_account == Some(true) {
+            return self.refuse(key, "Authorization Violation");
+        }
+        self.confirm(key);
+    }
+
+    fn on_sub(&mut self, key: Key, filter: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
+        if !subject::valid_filter(filter) {
+            return self.complain(key, "Invalid Subject");
+        }
+        if self.find_subscription(key, sid).is_none() {
+            let most = self.config.max_subscriptions;
+            let count = self.clients.get(key).map_or(0, |client| client.subscriptions.len());
+            if most > 0 && count >= most {
+                return self.complain(key, "maximum subscriptions exceeded");
+            }
+            self.subscribe(key, filter, queue, sid);
+        }
+        self.confirm(key);
+    }
+
+    fn subscribe(&mut self, key: Key, filter: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let subscription = self.subscriptions.insert(Subscription {
+            client: key,
+            sid: sid.into(),
+            filter: filter.into(),
+            delivered: 0,
+            max: 0,
+        });
+        let subscriptions = &self.subscriptions;
+        client.subscriptions.insert_unique(hash(sid), subscription, |&other| {
+            subscriptions.get(other).map_or(0, |other| hash(&other.sid))
+        });
+        self.subjects.insert(filter, queue.map(Rc::from), subscription);
+    }
+
+    fn on_unsub(&mut self, key: Key, sid: &[u8], max: u64) {
+        if let Some(found) = self.find_subscription(key, sid)
+            && let Some(subscription) = self.subscriptions.get_mut(found)
+        {
+            if max > subscription.delivered {
+                subscription.max = max;
+            } else {
+                self.unsubscribe(found);
+            }
+        }
+        self.confirm(key);
+    }
+
+    fn find_subscription(&self, key: Key, sid: &[u8]) -> Option<Key> {
+        let client = self.clients.get(key)?;
+        let is_it = |&found: &Key| self.subscriptions.get(found).is_some_and(|found| *found.sid == *sid);
+        client.subscriptions.find(hash(sid), is_it).copied()
+    }
+
+    /// Ends one subscription.
+    pub(crate) fn unsubscribe(&mut self, found: Key) {
+        let Some(subscription) = self.subscriptions.remove(found) else { return };
+        self.subjects.remove(&subscription.filter, found);
+        if let Some(client) = self.clients.get_mut(subscription.client)
+            && let Ok(entry) = client.subscriptions.find_entry(hash(&subscription.sid), |&key| key == found)
+        {
+            entry.remove();
+        }
+    }
+
+    /// Ends all of a client's.
+    pub(crate) fn unsubscribe_all(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        for found in std::mem::take(&mut client.subscriptions) {
+            if let Some(subscription) = self.subscriptions.remove(found) {
+                self.subjects.remove(&subscription.filter, found);
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Takes over what CONNECT says; what it leaves out stays as it was.
+    fn accept(&mut self, connect: &Connect) {
+        let set = |field: &mut bool, value: Option<bool>| *field = value.unwrap_or(*field);
+        set(&mut self.wants.verbose, connect.verbose);
+        set(&mut self.wants.pedantic, connect.pedantic);
+        set(&mut self.wants.echo, connect.echo);
+        set(&mut self.wants.headers, connect.headers);
+        set(&mut self.wants.no_responders, connect.no_responders);
+        set(&mut self.wants.later_info, connect.protocol.map(|protocol| protocol >= 1));
+        if let Some(name) = connect.name.as_deref().filter(|name| !name.is_empty()) {
+            self.name = Some(name.into());
+        }
+    }
+}
+
+/// A client that chose its sids to collide would slow down nobody but itself, so the hash needs no
+/// secret.
+fn hash(sid: &[u8]) -> u64 {
+    FixedState::with_seed(0).hash_one(sid)
+}

@@ -1,0 +1,109 @@
+//! The path of a message: who gets it, and what happens when nobody does. Only buffers are written
+//! here; the end of the turn writes to sockets.
+
+use crate::Daemon;
+use crate::slots::Key;
+use crate::stats::Reason;
+use rowcall_wire::{Message, encode, headers, subject};
+use std::rc::Rc;
+
+impl Daemon {
+    /// A client publishes.
+    pub(crate) fn on_publish(&mut self, from: Key, message: &Message<'_>) {
+        let Some(client) = self.clients.get(from) else { return };
+        let wants = client.wants;
+        self.stats.in_msgs += 1;
+        self.stats.in_bytes += message.body.len() as u64;
+        // The complaint is only a complaint: the message is processed all the same.
+        if wants.pedantic && !is_publishable(message.subject) {
+            self.complain(from, "Invalid Publish Subject");
+        }
+        if wants.verbose {
+            self.reply(from, encode::OK);
+        }
+        self.publish(from, message);
+    }
+
+    /// Owes the message to everyone who subscribes to its subject.
+    fn publish(&mut self, from: Key, message: &Message<'_>) {
+        let matches = self.subjects.matches(message.subject);
+        self.round.begin_message();
+        let mut heard = false;
+        for &subscription in &matches.plain {
+            heard |= self.deliver(from, subscription, message);
+        }
+        for members in &matches.groups {
+            heard |= self.deliver_to_one(from, members, message);
+        }
+        if !heard {
+            self.on_unheard(from, message);
+        }
+        while let Some(spent) = self.spent.pop() {
+            self.unsubscribe(spent);
+        }
+    }
+
+    /// Owes the message to one member of a queue group: any of them, or, if that one cannot take
+    /// it, the next that can.
+    fn deliver_to_one(&mut self, from: Key, members: &[Key], message: &Message<'_>) -> bool {
+        let first = self.random.usize(..members.len());
+        let (later, sooner) = members.split_at(first);
+        sooner.iter().chain(later).any(|&member| self.deliver(from, member, message))
+    }
+
+    /// Owes the message to one subscriber. Says whether that was possible.
+    #[inline]
+    fn deliver(&mut self, from: Key, to: Key, message: &Message<'_>) -> bool {
+        let Some(subscription) = self.subscriptions.get_mut(to) else { return false };
+        let Some(client) = self.clients.get_mut(subscription.client) else { return false };
+        let spent = subscription.max > 0 && subscription.delivered >= subscription.max;
+        if spent || !client.is_open() || (subscription.client == from && !client.wants.echo) {
+            return false;
+        }
+        let before = client.owed.len();
+        self.round.message(&mut client.owed, &subscription.sid, message, client.wants.headers);
+        Self::mark_dirty(&mut self.dirty, subscription.client, client);
+        self.stats.out_msgs += 1;
+        self.stats.out_bytes += message.body.len() as u64;
+        subscription.delivered += 1;
+        if subscription.delivered == subscription.max {
+            self.spent.push(to);
+        }
+        // One message is taken even by someone who is owed nothing and has a small limit.
+        if before > 0 && client.owed.len() > self.config.max_pending.0 {
+            let slow = subscription.client;
+            self.leave(slow, Reason::SlowPending);
+        }
+        true
+    }
+
+    /// Nobody took the message. If it was a request, and its sender wants to know, it is told so on
+    /// its own subscription for the answer.
+    fn on_unheard(&mut self, from: Key, message: &Message<'_>) {
+        self.stats.unheard += 1;
+        let Some(inbox) = message.reply else { return };
+        if !self.clients.get(from).is_some_and(|client| client.wants.no_responders) {
+            return;
+        }
+        let awaiting = self.subjects.matches(inbox);
+        let own = |&&key: &&Key| {
+            self.subscriptions.get(key).is_some_and(|subscription| subscription.client == from)
+        };
+        let Some(&found) = Rc::as_ref(&awaiting).plain.iter().find(own) else { return };
+        self.stats.no_responders += 1;
+        let body = headers::NO_RESPONDERS;
+        let answer = Message { subject: inbox, reply: None, body, header_len: body.len() };
+        let (Some(subscription), Some(client)) = (self.subscriptions.get(found), self.clients.get_mut(from))
+        else {
+            return;
+        };
+        self.round.begin_message();
+        self.round.message(&mut client.owed, &subscription.sid, &answer, true);
+        Self::mark_dirty(&mut self.dirty, from, client);
+    }
+}
+
+/// What the reference's pedantic check asks of a subject that is published to.
+fn is_publishable(subject: &[u8]) -> bool {
+    subject::valid_filter(subject) && subject::is_literal(subject)
+}

@@ -1,0 +1,45 @@
+//! SIGTERM and SIGINT as something to read: both mean "leave".
+
+use crate::poll::{READ, Ready};
+use crate::slots::{Key, Slots};
+use crate::{Daemon, Handler};
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// The descriptor they are read from.
+pub struct Signals {
+    fd: SignalFd,
+}
+
+impl Signals {
+    /// Takes the two signals away from their default action. Threads started later inherit that,
+    /// so this comes before any.
+    ///
+    /// # Errors
+    /// Those of signalfd(2): no descriptor or no memory left.
+    pub fn new() -> Result<Signals, Errno> {
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGTERM);
+        mask.add(Signal::SIGINT);
+        mask.thread_block()?;
+        let fd = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(Signals { fd })
+    }
+}
+
+impl Daemon {
+    pub(crate) fn watch_signals(&mut self) -> Result<(), Errno> {
+        // There is one such descriptor and its handler needs no key.
+        let key = Slots::default().insert(());
+        self.poll.add(&self.signals.fd, Handler::Signals as u8, key, READ)
+    }
+
+    pub(crate) fn on_signals(&mut self, _: Key, _: Ready) {
+        while let Ok(Some(signal)) = self.signals.fd.read_signal() {
+            let name = Signal::try_from(signal.ssi_signo as i32).map_or("a signal", Signal::as_str);
+            tracing::info!(signal = name, from_pid = signal.ssi_pid, "told to leave");
+            self.begin_leaving();
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What was counted, and why a connection ended. Nothing here is reset while the daemon runs.
+
+use crate::slots::Slots;
+use nix::errno::Errno;
+use std::fmt;
+use std::time::SystemTime;
+
+/// Counters of one run. A message that reaches nobody, or that a subscriber was owed when its
+/// connection ended, is counted here: nothing is lost silently.
+#[derive(Debug)]
+pub struct Stats {
+    /// When the run began.
+    pub started: SystemTime,
+    /// Messages published to us.
+    pub in_msgs: u64,
+    /// Their headers and payloads, in bytes.
+    pub in_bytes: u64,
+    /// Messages queued for subscribers, each copy counted.
+    pub out_msgs: u64,
+    /// Their headers and payloads, in bytes.
+    pub out_bytes: u64,
+    /// Messages published that no subscription took.
+    pub unheard: u64,
+    /// Requests answered with "no responders". They are among the unheard.
+    pub no_responders: u64,
+    /// Bytes that subscribers were still owed when their connections ended.
+    pub lost_bytes: u64,
+    /// Connections taken.
+    pub connections: u64,
+    /// Connections ended, by [`Reason::index`].
+    pub closed: [u64; Reason::NAMES.len()],
+}
+
+impl Stats {
+    /// Zeroes, from now on.
+    pub fn new() -> Stats {
+        Stats {
+            started: SystemTime::now(),
+            in_msgs: 0,
+            in_bytes: 0,
+            out_msgs: 0,
+            out_bytes: 0,
+            unheard: 0,
+            no_responders: 0,
+            lost_bytes: 0,
+            connections: 0,
+            closed: [0; Reason::NAMES.len()],
+        }
+    }
+
+    /// Connections ended because their readers were too slow, for either cause.
+    pub fn slow_consumers(&self) -> u64 {
+        self.closed[Reason::SlowPending.index()] + self.closed[Reason::SlowWrite.index()]
+    }
+
+    /// The counters as JSON, under the names that the reference's monitoring uses where it has the
+    /// same thing.
+    pub fn to_json<C, S>(&self, server_id: &str, clients: &Slots<C>, subscriptions: &Slots<S>) -> String {
+        let closed: serde_json::Map<String, serde_json::Value> =
+            Reason::NAMES.iter().zip(self.closed).map(|(name, n)| ((*name).to_owned(), n.into())).collect();
+        let json = serde_json::json!({
+            "server_id": server_id,
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "uptime_ms": self.started.elapsed().map_or(0, |up| up.as_millis() as u64),
+            "connections": clients.len(),
+            "total_connections": self.connections,
+            "subscriptions": subscriptions.len(),
+            "in_msgs": self.in_msgs,
+            "in_bytes": self.in_bytes,
+            "out_msgs": self.out_msgs,
+            "out_bytes": self.out_bytes,
+            "slow_consumers": self.slow_consumers(),
+            "unheard_msgs": self.unheard,
+            "no_responders": self.no_responders,
+            "lost_bytes": self.lost_bytes,
+            "closed": closed,
+        });
+        format!("{json:#}\n")
+    }
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The peer closed it.
+    ClientClosed,
+    /// Reading or writing failed.
+    Broken(Errno),
+    /// The peer was told this with `-ERR`.
+    Refused(&'static str),
+    /// The peer's operation made no sense, in a way that the reference answers with silence.
+    Malformed,
+    /// The peer was owed more than it may be.
+    SlowPending,
+    /// The peer was owed something and took nothing for too long.
+    SlowWrite,
+    /// We are leaving.
+    Leaving,
+}
+
+impl Reason {
+    /// For the counters.
+    pub const NAMES: [&'static str; 7] =
+        ["client_closed", "broken", "refused", "malformed", "slow_pending", "slow_write", "leaving"];
+
+    /// Which of the names it is.
+    pub fn index(self) -> usize {
+        match self {
+            Reason::ClientClosed => 0,
+            Reason::Broken(_) => 1,
+            Reason::Refused(_) => 2,
+            Reason::Malformed => 3,
+            Reason::SlowPending => 4,
+            Reason::SlowWrite => 5,
+            Reason::Leaving => 6,
+        }
+    }
+
+    /// Whether the connection ends at once, without writing what is owed.
+    pub fn is_abrupt(self) -> bool {
+        matches!(self, Reason::Broken(_) | Reason::SlowPending | Reason::SlowWrite)
+    }
+
+    /// Whether an administrator wants to hear of it.
+    pub fn is_slow(self) -> bool {
+        matches!(self, Reason::SlowPending | Reason::SlowWrite)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::ClientClosed => f.write_str("the client closed it"),
+            Reason::Broken(errno) => write!(f, "the connection broke: {errno}"),
+            Reason::Refused(text) => write!(f, "refused: {text}"),
+            Reason::Malformed => f.write_str("an operation that makes no sense"),
+            Reason::SlowPending => f.write_str("slow consumer: owed more than max_pending"),
+            Reason::SlowWrite => f.write_str("slow consumer: took nothing for write_deadline"),
+            Reason::Leaving => f.write_str("rowcalld is leaving"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_its_own_counter() {
+        let reasons = [
+            Reason::ClientClosed,
+            Reason::Broken(Errno::EPIPE),
+            Reason::Refused(""),
+            Reason::Malformed,
+            Reason::SlowPending,
+            Reason::SlowWrite,
+            Reason::Leaving,
+        ];
+        for (n, reason) in reasons.iter().enumerate() {
+            assert_eq!(reason.index(), n);
+        }
+        assert_eq!(reasons.len(), Reason::NAMES.len());
+    }
+}
