@@ -1,0 +1,403 @@
+//! A thin safe door to the C client library: connect with timeouts, run statements, read rows, keep
+//! error numbers, tell the truth about encryption. The only user of mysqlclient-sys. Nothing of it
+//! runs inside the server.
+//!
+//! This is a door for `unsafe`. Everything in it rests on the library's promises: a `MYSQL` that
+//! [`mysql_init`](sys::mysql_init) gave is valid until it is closed and is used by one thread at a
+//! time; what it returns as text is valid until the next call with it.
+#![allow(unsafe_code)]
+
+use mysqlclient_sys as sys;
+use once_cell::sync::Lazy;
+use std::ffi::{CStr, CString, NulError, c_char, c_uint, c_ulong};
+use std::fmt;
+use std::path::PathBuf;
+use std::ptr::{self, NonNull};
+use std::time::Duration;
+
+/// The number of the client library's "server has gone away".
+pub const SERVER_GONE: u32 = 2006;
+/// The number of the client library's "lost connection during query".
+pub const SERVER_LOST: u32 = 2013;
+
+/// Where and as whom to connect. What is `None` comes from the option files, if they are read, and
+/// else from the library's defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Host name or address; `localhost` means the Unix socket.
+    pub host: Option<String>,
+    /// TCP port.
+    pub port: Option<u16>,
+    /// Unix socket; wins over host and port.
+    pub socket: Option<PathBuf>,
+    /// Account.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Option<String>,
+    /// Database to use.
+    pub database: Option<String>,
+    /// Which option files to read.
+    pub option_files: OptionFiles,
+    /// Refuse to go on without encryption.
+    pub require_tls: bool,
+    /// The authority that the server's certificate must come from; implies `require_tls`.
+    pub tls_ca: Option<PathBuf>,
+    /// How long connecting may take; rounded up to seconds. `None` is the library's default.
+    pub connect_timeout: Option<Duration>,
+    /// How long an answer may take; rounded up to seconds. `None` is for ever.
+    pub read_timeout: Option<Duration>,
+}
+
+/// Option files, as the server's own clients have them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum OptionFiles {
+    /// None.
+    #[default]
+    None,
+    /// The usual ones: /etc/my.cnf, /etc/mysql/my.cnf, ~/.my.cnf; groups `[client]` and `[rowcall]`.
+    Usual,
+    /// Only this one.
+    Only(PathBuf),
+}
+
+/// What went wrong, with the number the server or the library gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// The error number: below 2000 and from 3000 on the server's, in between the library's.
+    pub number: u32,
+    /// The SQLSTATE, five characters.
+    pub sqlstate: String,
+    /// The text.
+    pub message: String,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (error {}, SQLSTATE {})", self.message, self.number, self.sqlstate)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Error {
+    /// A fault found on this side, with the library's number for "unknown error".
+    fn own(message: impl Into<String>) -> Error {
+        Error { number: 2000, sqlstate: "HY000".into(), message: message.into() }
+    }
+}
+
+impl From<NulError> for Error {
+    fn from(_: NulError) -> Self {
+        Error::own("a setting holds a NUL byte")
+    }
+}
+
+/// One row: a value for each column, `None` for NULL.
+pub type Row = Vec<Option<Vec<u8>>>;
+
+/// What a statement did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The rows of its first result set, if it had one.
+    pub rows: Vec<Row>,
+    /// How many rows it changed.
+    pub affected: u64,
+    /// The value of AUTO_INCREMENT that it used first.
+    pub insert_id: u64,
+}
+
+impl Outcome {
+    /// The first column of the first row, as text; `None` without rows, or for NULL.
+    pub fn first(&self) -> Option<String> {
+        let value = self.rows.first()?.first()?.as_ref()?;
+        Some(String::from_utf8_lossy(value).into_owned())
+    }
+}
+
+/// One connection.
+pub struct Connection {
+    /// Valid until dropped; nobody else has it.
+    raw: NonNull<sys::MYSQL>,
+}
+
+// SAFETY: the library allows a connection to be used by any thread, one at a time; `&mut self`
+// everywhere sees to the latter.
+unsafe impl Send for Connection {}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connection")
+    }
+}
+
+static LIBRARY: Lazy<bool> = Lazy::new(|| {
+    // SAFETY: it is called once, before anything else, with nothing to hand over.
+    unsafe { sys::mysql_server_init(0, ptr::null_mut(), ptr::null_mut()) == 0 }
+});
+
+/// Sets an option of a connection that is not connected yet. A macro, because the type of the
+/// options cannot be named from here.
+macro_rules! set_option {
+    ($connection:expr, $option:ident, $value:expr) => {{
+        let raw = $connection.raw.as_ptr();
+        let (option, value) = (sys::mysql_option::$option, $value.cast());
+        // SAFETY: the connection is ours, and each use passes what the option takes: a text, a
+        // `my_bool` or an `unsigned int`, which the library copies.
+        let failed = unsafe { sys::mysql_options(raw, option, value) };
+        if failed != 0 {
+            return Err($connection.error());
+        }
+    }};
+}
+
+impl Connection {
+    /// Connects.
+    ///
+    /// # Errors
+    /// The server's or the library's; and our own if encryption was asked for and there is none:
+    /// the library's own option to enforce it connects in plain text all the same.
+    pub fn connect(options: &Options) -> Result<Connection, Error> {
+        if !*LIBRARY {
+            return Err(Error::own("the client library cannot be initialised"));
+        }
+        // SAFETY: null asks for a new one.
+        let raw = NonNull::new(unsafe { sys::mysql_init(ptr::null_mut()) });
+        let mut connection = Connection { raw: raw.ok_or_else(|| Error::own("out of memory"))? };
+        connection.prepare(options)?;
+        connection.dial(options)?;
+        if (options.require_tls || options.tls_ca.is_some()) && connection.cipher().is_none() {
+            return Err(Error::own("encryption was asked for, and this connection has none"));
+        }
+        Ok(connection)
+    }
+
+    fn prepare(&mut self, options: &Options) -> Result<(), Error> {
+        set_option!(self, MYSQL_SET_CHARSET_NAME, c"utf8mb4".as_ptr());
+        if options.option_files != OptionFiles::None {
+            set_option!(self, MYSQL_READ_DEFAULT_GROUP, OPTION_GROUP.as_ptr());
+        }
+        if let OptionFiles::Only(path) = &options.option_files {
+            let path = CString::new(path.to_string_lossy().as_bytes())?;
+            set_option!(self, MYSQL_READ_DEFAULT_FILE, path.as_ptr());
+        }
+        if let Some(seconds) = options.connect_timeout.map(whole_seconds) {
+            set_option!(self, MYSQL_OPT_CONNECT_TIMEOUT, (&raw const seconds));
+        }
+        if let Some(seconds) = options.read_timeout.map(whole_seconds) {
+            set_option!(self, MYSQL_OPT_READ_TIMEOUT, (&raw const seconds));
+        }
+        if let Some(ca) = &options.tls_ca {
+            let ca = CString::new(ca.to_string_lossy().as_bytes())?;
+            set_option!(self, MYSQL_OPT_SSL_CA, ca.as_ptr());
+        }
+        if options.require_tls || options.tls_ca.is_some() {
+            // Asks for it; whether it was given is looked at afterwards.
+            let yes: sys::my_bool = 1;
+            set_option!(self, MYSQL_OPT_SSL_ENFORCE, (&raw const yes));
+        }
+        Ok(())
+    }
+
+    fn dial(&mut self, options: &Options) -> Result<(), Error> {
+        let text = |value: &Option<String>| value.as_deref().map(CString::new).transpose();
+        let (host, user) = (text(&options.host)?, text(&options.user)?);
+        let (password, database) = (text(&options.password)?, text(&options.database)?);
+        let socket = options
+            .socket
+            .as_ref()
+            .map(|path| CString::new(path.to_string_lossy().as_bytes()))
+            .transpose()?;
+        let or_null = |text: &Option<CString>| text.as_ref().map_or(ptr::null(), |text| text.as_ptr());
+        // SAFETY: the connection is ours; every text ends with a NUL and outlives the call.
+        let connected = unsafe {
+            sys::mysql_real_connect(
+                self.raw.as_ptr(),
+                or_null(&host),
+                or_null(&user),
+                or_null(&password),
+                or_null(&database),
+                options.port.map_or(0, c_uint::from),
+                or_null(&socket),
+                0,
+            )
+        };
+        if connected.is_null() { Err(self.error()) } else { Ok(()) }
+    }
+
+    /// Runs one statement.
+    ///
+    /// # Errors
+    /// The server's or the library's.
+    pub fn query(&mut self, sql: impl AsRef<[u8]>) -> Result<Outcome, Error> {
+        let sql = sql.as_ref();
+        // SAFETY: the connection is ours; pointer and length are those of the slice.
+        let failed =
+            unsafe { sys::mysql_real_query(self.raw.as_ptr(), sql.as_ptr().cast(), sql.len() as c_ulong) };
+        if failed != 0 {
+            return Err(self.error());
+        }
+        let outcome = self.outcome()?;
+        self.discard_further_results()?;
+        Ok(outcome)
+    }
+
+    /// Runs one statement and gives the first column of its first row as text.
+    ///
+    /// # Errors
+    /// As for [`Self::query`].
+    pub fn value(&mut self, sql: impl AsRef<[u8]>) -> Result<Option<String>, Error> {
+        Ok(self.query(sql)?.first())
+    }
+
+    /// The cipher of the connection, or `None` if it is not encrypted.
+    pub fn cipher(&mut self) -> Option<String> {
+        self.text(sys::mysql_get_ssl_cipher)
+    }
+
+    /// The server's name for this connection, as KILL takes it.
+    pub fn id(&mut self) -> u64 {
+        // SAFETY: the connection is ours and connected.
+        unsafe { sys::mysql_thread_id(self.raw.as_ptr()) }
+    }
+
+    fn outcome(&mut self) -> Result<Outcome, Error> {
+        // SAFETY: a statement has just run on the connection, which is ours.
+        let result = unsafe { sys::mysql_store_result(self.raw.as_ptr()) };
+        if let Some(raw) = NonNull::new(result) {
+            let mut result = ResultSet { raw };
+            return Ok(Outcome {
+                rows: std::iter::from_fn(|| result.next()).collect(),
+                ..Outcome::default()
+            });
+        }
+        // SAFETY: likewise.
+        let columns = unsafe { sys::mysql_field_count(self.raw.as_ptr()) };
+        if columns > 0 {
+            return Err(self.error());
+        }
+        // SAFETY: likewise.
+        let affected = unsafe { sys::mysql_affected_rows(self.raw.as_ptr()) };
+        // SAFETY: likewise.
+        let insert_id = unsafe { sys::mysql_insert_id(self.raw.as_ptr()) };
+        Ok(Outcome { rows: Vec::new(), affected, insert_id })
+    }
+
+    /// CALL gives several results; the first is the one that was asked for.
+    fn discard_further_results(&mut self) -> Result<(), Error> {
+        loop {
+            // SAFETY: the connection is ours, and the previous result was taken.
+            match unsafe { sys::mysql_next_result(self.raw.as_ptr()) } {
+                0 => drop(self.outcome()?),
+                -1 => return Ok(()),
+                _ => return Err(self.error()),
+            }
+        }
+    }
+
+    /// One of the texts that the library keeps for a connection.
+    fn text(&mut self, ask: unsafe extern "C" fn(*mut sys::MYSQL) -> *const c_char) -> Option<String> {
+        // SAFETY: the connection is ours, and all that these functions ask for.
+        let text = unsafe { ask(self.raw.as_ptr()) };
+        // SAFETY: a text that is there ends with a NUL; it is copied before the next call.
+        (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
+    }
+
+    fn error(&mut self) -> Error {
+        // SAFETY: the connection is ours.
+        let number = unsafe { sys::mysql_errno(self.raw.as_ptr()) };
+        let message = self.text(sys::mysql_error);
+        let sqlstate = self.text(sys::mysql_sqlstate);
+        Error { number, sqlstate: sqlstate.unwrap_or_default(), message: message.unwrap_or_default() }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // SAFETY: it is ours and closed once, here.
+        unsafe { sys::mysql_close(self.raw.as_ptr()) }
+    }
+}
+
+/// The group of option files that is read beside `[client]`.
+const OPTION_GROUP: &CStr = c"rowcall";
+
+fn whole_seconds(time: Duration) -> c_uint {
+    c_uint::try_from(time.as_millis().div_ceil(1000)).unwrap_or(c_uint::MAX)
+}
+
+/// The rows of a statement, all of them on this side.
+struct ResultSet {
+    raw: NonNull<sys::MYSQL_RES>,
+}
+
+impl ResultSet {
+    fn next(&mut self) -> Option<Row> {
+        // SAFETY: the result is ours until it is freed.
+        let row = unsafe { sys::mysql_fetch_row(self.raw.as_ptr()) };
+        if row.is_null() {
+            return None;
+        }
+        // SAFETY: likewise.
+        let columns = unsafe { sys::mysql_num_fields(self.raw.as_ptr()) } as usize;
+        // SAFETY: likewise, and a row has just been fetched.
+        let lengths = unsafe { sys::mysql_fetch_lengths(self.raw.as_ptr()) };
+        // SAFETY: a row has a value for each column.
+        let values = unsafe { std::slice::from_raw_parts(row, columns) };
+        // SAFETY: and a length.
+        let lengths = unsafe { std::slice::from_raw_parts(lengths, columns) };
+        Some(values.iter().zip(lengths).map(|(&value, &length)| copied(value, length)).collect())
+    }
+}
+
+impl Drop for ResultSet {
+    fn drop(&mut self) {
+        // SAFETY: it is ours and freed once, here.
+        unsafe { sys::mysql_free_result(self.raw.as_ptr()) }
+    }
+}
+
+fn copied(value: *const c_char, length: c_ulong) -> Option<Vec<u8>> {
+    // SAFETY: a value that is not NULL is as long as said, until the next row is fetched.
+    (!value.is_null()).then(|| unsafe { std::slice::from_raw_parts(value.cast(), length as usize) }.to_vec())
+}
+
+/// The text as an SQL string, quotes and all, for a session in which backslashes escape (they do
+/// unless the SQL mode says NO_BACKSLASH_ESCAPES).
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('\'');
+    for c in text.chars() {
+        match c {
+            '\'' => quoted.push_str("''"),
+            '\\' => quoted.push_str("\\\\"),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('\'');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_there_is_an_error_with_its_number() {
+        let options = Options { socket: Some("/nonexistent/rowcall.sock".into()), ..Options::default() };
+        let error = Connection::connect(&options).unwrap_err();
+        assert_eq!(error.number, 2002);
+        assert!(error.to_string().contains("2002"), "{error}");
+    }
+
+    #[test]
+    fn a_setting_with_a_nul_is_refused() {
+        let options = Options { user: Some("a\0b".into()), ..Options::default() };
+        assert!(Connection::connect(&options).unwrap_err().message.contains("NUL"));
+    }
+
+    #[test]
+    fn quotes() {
+        assert_eq!(quoted("it's"), "'it''s'");
+        assert_eq!(quoted("a\\b"), "'a\\\\b'");
+    }
+}
