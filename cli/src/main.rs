@@ -1,0 +1,106 @@
+//! rowcall, the command for people: arguments, the choice of the subcommand, the exit code. Each
+//! subcommand has a file of its own.
+
+mod client;
+mod failure;
+mod install;
+mod interrupt;
+mod listen;
+mod notify;
+mod output;
+mod payload;
+mod reply;
+mod request;
+mod server;
+mod uninstall;
+
+use clap::{ArgAction, Parser, Subcommand};
+use failure::Failure;
+use std::process::ExitCode;
+
+/// LISTEN/NOTIFY and request/reply for MySQL and MariaDB.
+#[derive(Parser)]
+#[command(name = "rowcall", version, disable_help_flag = true, after_help = AFTER_HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+
+    /// One JSON object a line, for programs
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// Show help
+    // Without its usual short name: -h is the host, as in the servers' own clients.
+    #[arg(long, short = '?', action = ArgAction::Help, global = true)]
+    help: Option<bool>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Put the library into the server's plugin directory and create the SQL functions
+    Install(install::Install),
+    /// Drop the SQL functions and remove the library
+    Uninstall(uninstall::Uninstall),
+    /// Show messages as they come, until Ctrl-C
+    Listen(listen::Listen),
+    /// Publish one message
+    Notify(notify::Notify),
+    /// Publish one request and show its reply
+    Request(request::Request),
+    /// Answer requests: each runs a command, payload on its stdin, reply from its stdout
+    Reply(reply::Reply),
+}
+
+const AFTER_HELP: &str = "\
+The daemon is found with --server, else with ROWCALL_SERVER, else at unix:/run/rowcall/rowcall.sock.
+
+Exit codes: 0 done, or left with Ctrl-C; 1 failed; 2 wrong arguments; 3 nobody answers to that
+subject; 4 no reply in time; 5 the daemon cannot be reached; 6 the database server cannot be
+reached, or refused; 7 the worker answered that it failed.";
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse_from(server::joined_passwords(std::env::args_os()));
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("rowcall: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    let json = arguments.json;
+    match arguments.command {
+        Command::Install(install) => install.run(json),
+        Command::Uninstall(uninstall) => uninstall.run(json),
+        Command::Listen(listen) => listen.run(json),
+        Command::Notify(notify) => notify.run(),
+        Command::Request(request) => request.run(json),
+        Command::Reply(reply) => reply.run(json),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use std::ffi::OsString;
+
+    #[test]
+    fn the_arguments_are_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn server_flags_are_those_of_the_mysql_client() {
+        let line = ["rowcall", "install", "-h", "db1", "-P", "3307", "-u", "root", "-psecret"];
+        let arguments =
+            Arguments::try_parse_from(server::joined_passwords(line.map(OsString::from))).unwrap();
+        let Command::Install(install) = arguments.command else { panic!() };
+        let options = install.server.options().unwrap();
+        assert_eq!(options.host.as_deref(), Some("db1"));
+        assert_eq!((options.port, options.user.as_deref()), (Some(3307), Some("root")));
+        assert_eq!(options.password.as_deref(), Some("secret"));
+    }
+}

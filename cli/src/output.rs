@@ -1,0 +1,97 @@
+//! What people and programs see of a message: a line for a terminal, or a JSON object.
+
+use crate::client::Received;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Zoned;
+use rowcall_wire::headers;
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+/// Writes one line to stdout, at once: whoever reads it may be waiting for it.
+pub(crate) fn line(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+/// A message for a person: time, subject, payload, on one line. Control characters are shown, not
+/// sent to the terminal.
+pub(crate) fn for_people(message: &Received, now: &Zoned) -> String {
+    let mut line = format!("{}  {}  ", now.strftime("%H:%M:%S%.3f"), visible(&message.subject));
+    line.push_str(&visible(&message.payload));
+    for (name, value) in headers::pairs(&message.headers) {
+        let _ = write!(line, "  [{}: {}]", visible(name), visible(value));
+    }
+    line
+}
+
+/// The same for a program. A payload that is no UTF-8 comes as `payload_base64` instead.
+pub(crate) fn for_programs(message: &Received, now: &Zoned) -> String {
+    let mut object = payload(&message.payload);
+    object.insert("time".into(), now.timestamp().to_string().into());
+    object.insert("subject".into(), String::from_utf8_lossy(&message.subject).into());
+    if let Some(reply) = &message.reply {
+        object.insert("reply".into(), String::from_utf8_lossy(reply).into());
+    }
+    let headers: Vec<Value> = headers::pairs(&message.headers)
+        .map(|(name, value)| json!([String::from_utf8_lossy(name), String::from_utf8_lossy(value)]))
+        .collect();
+    if !headers.is_empty() {
+        object.insert("headers".into(), headers.into());
+    }
+    Value::Object(object).to_string()
+}
+
+/// `{"payload": …}` or `{"payload_base64": …}`.
+pub(crate) fn payload(bytes: &[u8]) -> Map<String, Value> {
+    let (key, value) = match std::str::from_utf8(bytes) {
+        Ok(text) => ("payload", text.to_owned()),
+        Err(_) => ("payload_base64", STANDARD.encode(bytes)),
+    };
+    Map::from_iter([(key.to_owned(), value.into())])
+}
+
+/// Text as it may be shown on a terminal.
+fn visible(bytes: &[u8]) -> String {
+    let mut shown = String::new();
+    for c in String::from_utf8_lossy(bytes).chars() {
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(payload: &[u8]) -> Received {
+        Received {
+            subject: b"a.b".to_vec(),
+            reply: None,
+            headers: b"NATS/1.0\r\nX: y\r\n\r\n".to_vec(),
+            payload: payload.to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_terminal_is_not_at_the_sender_s_mercy() {
+        let line = for_people(&received(b"two\nlines \x1b[31mred \xff"), &Zoned::now());
+        assert!(line.ends_with("a.b  two\\nlines \\u{1b}[31mred \u{fffd}  [X: y]"), "{line:?}");
+    }
+
+    #[test]
+    fn programs_get_every_byte() {
+        let object: Value = serde_json::from_str(&for_programs(&received(b"x\ny"), &Zoned::now())).unwrap();
+        assert_eq!((object["subject"].as_str(), object["payload"].as_str()), (Some("a.b"), Some("x\ny")));
+        assert_eq!(object["headers"], json!([["X", "y"]]));
+        let object: Value = serde_json::from_str(&for_programs(&received(b"\xff"), &Zoned::now())).unwrap();
+        assert_eq!(object["payload_base64"].as_str(), Some("/w=="));
+    }
+}

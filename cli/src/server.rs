@@ -1,0 +1,121 @@
+//! The database server on the command line, with the flags that its own clients have.
+
+use crate::failure::Failure;
+use clap::Args;
+use rowcall_mysql::{Connection, OptionFiles, Options};
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Args)]
+pub(crate) struct ServerArgs {
+    /// The server's host
+    #[arg(short = 'h', long)]
+    host: Option<String>,
+
+    /// The server's TCP port
+    #[arg(short = 'P', long)]
+    port: Option<u16>,
+
+    /// The server's Unix socket
+    #[arg(short = 'S', long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    /// The account
+    #[arg(short = 'u', long)]
+    user: Option<String>,
+
+    /// The password, right behind the flag (-pSECRET); without one, it is asked for
+    #[arg(short = 'p', long, num_args = 0..=1, require_equals = true, env = "MYSQL_PWD", hide_env_values = true)]
+    password: Option<Option<String>>,
+
+    /// Read only this option file
+    #[arg(long, value_name = "FILE")]
+    defaults_file: Option<PathBuf>,
+
+    /// Read no option files
+    #[arg(long, conflicts_with = "defaults_file")]
+    no_defaults: bool,
+
+    /// Refuse a connection that is not encrypted
+    #[arg(long)]
+    ssl: bool,
+
+    /// The authority that the server's certificate must come from (PEM)
+    #[arg(long, value_name = "FILE")]
+    ssl_ca: Option<PathBuf>,
+}
+
+impl ServerArgs {
+    pub(crate) fn connect(&self) -> Result<Connection, Failure> {
+        Connection::connect(&self.options()?)
+            .map_err(|error| Failure::server("cannot connect to the server", &error))
+    }
+
+    /// What to connect with; asks for the password if it is wanted and not given.
+    pub(crate) fn options(&self) -> Result<Options, Failure> {
+        let password = match &self.password {
+            Some(Some(password)) => Some(password.clone()),
+            Some(None) => {
+                let asked = rpassword::prompt_password("Enter password: ");
+                Some(asked.map_err(|error| Failure::other(format!("cannot ask for the password: {error}")))?)
+            }
+            None => None,
+        };
+        let option_files = match &self.defaults_file {
+            _ if self.no_defaults => OptionFiles::None,
+            Some(path) if !path.exists() => {
+                return Err(Failure::usage(format!("--defaults-file: there is no {}", path.display())));
+            }
+            Some(path) => OptionFiles::Only(path.clone()),
+            None => OptionFiles::Usual,
+        };
+        Ok(Options {
+            host: self.host.clone(),
+            port: self.port,
+            socket: self.socket.clone(),
+            user: self.user.clone(),
+            password,
+            option_files,
+            require_tls: self.ssl,
+            tls_ca: self.ssl_ca.clone(),
+            connect_timeout: Some(CONNECT_TIMEOUT),
+            ..Options::default()
+        })
+    }
+}
+
+/// The servers' own clients take a password only right behind the flag: `-pSECRET`, while `-p` asks
+/// for it. Written as `--password=SECRET` and `--password`, our parser understands the same.
+pub(crate) fn joined_passwords(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut behind_dashes = false;
+    let join = |argument: OsString| {
+        behind_dashes |= argument == "--";
+        match argument.as_bytes().strip_prefix(b"-p") {
+            Some(b"") if !behind_dashes => "--password".into(),
+            Some(secret) if !behind_dashes => OsString::from_vec([b"--password=", secret].concat()),
+            _ => argument,
+        }
+    };
+    arguments.into_iter().map(join).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_stands_right_behind_its_flag() {
+        let check = |from: &[&str], to: &[&str]| {
+            assert_eq!(joined_passwords(from.iter().map(OsString::from)), to);
+        };
+        check(&["rowcall", "install", "-p"], &["rowcall", "install", "--password"]);
+        check(&["-psecret", "-P", "3306"], &["--password=secret", "-P", "3306"]);
+        check(&["--print", "-u", "root"], &["--print", "-u", "root"]);
+        check(&["reply", "a", "--", "mysql", "-px"], &["reply", "a", "--", "mysql", "-px"]);
+    }
+}

@@ -1,0 +1,25 @@
+-- Makes the functions of Rowcall known to a server in whose plugin directory (@@plugin_dir) the
+-- library already is. `rowcall install` does both, and only what is missing.
+--
+-- The statements are not written to the binary log: a replica without the library would stop.
+-- While a function is away, a trigger that calls it fails, unless it calls it as the examples do.
+
+SET SESSION sql_log_bin = 0;
+
+DROP FUNCTION IF EXISTS rowcall_notify;
+CREATE FUNCTION rowcall_notify RETURNS INTEGER SONAME 'rowcall_0_1_0.so';
+
+DROP FUNCTION IF EXISTS rowcall_emit;
+CREATE FUNCTION rowcall_emit RETURNS INTEGER SONAME 'rowcall_0_1_0.so';
+
+DROP FUNCTION IF EXISTS rowcall_request;
+CREATE FUNCTION rowcall_request RETURNS STRING SONAME 'rowcall_0_1_0.so';
+
+DROP FUNCTION IF EXISTS rowcall_last_error;
+CREATE FUNCTION rowcall_last_error RETURNS STRING SONAME 'rowcall_0_1_0.so';
+
+DROP FUNCTION IF EXISTS rowcall_status;
+CREATE FUNCTION rowcall_status RETURNS STRING SONAME 'rowcall_0_1_0.so';
+
+DROP FUNCTION IF EXISTS rowcall_version;
+CREATE FUNCTION rowcall_version RETURNS STRING SONAME 'rowcall_0_1_0.so';
