@@ -1,0 +1,54 @@
+//! What the end-to-end tests and the benchmarks stand on: private servers, daemons and clients, each
+//! in a folder of its own, on Unix sockets or free ports, ended by the process that was started.
+//! Whoever waits here waits for an event; the time limits only end a test that has failed.
+
+pub mod children;
+pub mod daemon;
+pub mod nats_server;
+pub mod servers;
+pub mod site;
+pub mod terminal;
+
+pub use children::{Child, PATIENCE};
+pub use daemon::Daemon;
+pub use servers::{Kind, Server};
+pub use site::Site;
+pub use terminal::Terminal;
+
+use std::path::{Path, PathBuf};
+
+/// A program or library of ours, as it was built: beside the tests, or where ROWCALL_BUILD says.
+///
+/// # Panics
+/// If it was not built.
+pub fn built(name: &str) -> PathBuf {
+    let folder = std::env::var_os("ROWCALL_BUILD").map_or_else(
+        || {
+            let tests = std::env::current_exe().expect("a running program has a path");
+            tests.ancestors().nth(2).expect("tests are built in target/…/deps").to_owned()
+        },
+        PathBuf::from,
+    );
+    let path = folder.join(name);
+    assert!(path.is_file(), "{} is not there: build it first (make build)", path.display());
+    path
+}
+
+/// The folder of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the repository")
+}
+
+/// A new folder that goes away with its handle. Its path is short: a socket's has 107 bytes.
+///
+/// # Panics
+/// If it cannot be made.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("rowcall-").tempdir().expect("a temporary folder")
+}
+
+/// Where what was downloaded or set up once is kept between runs.
+pub fn cache() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
+    std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from).join("rowcall")
+}

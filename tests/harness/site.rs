@@ -1,0 +1,114 @@
+//! What most tests need: a server, a daemon beside it, and the functions installed.
+
+use crate::daemon::Daemon;
+use crate::servers::{Kind, Server};
+use crate::terminal::Terminal;
+use rowcall_mysql::Connection;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+/// A server and its daemon. They end in this order, and their folder goes last.
+pub struct Site {
+    /// The server, with the functions installed.
+    pub server: Server,
+    /// The daemon, unless it was not wanted or was taken away.
+    pub daemon: Option<Daemon>,
+    /// Where the daemon listens.
+    pub socket: PathBuf,
+    /// Where all of it lives.
+    pub folder: TempDir,
+}
+
+impl Site {
+    /// Starts all of it; `None` where that server cannot be had.
+    pub fn start(kind: Kind) -> Option<Site> {
+        let mut site = Site::without_daemon(kind)?;
+        site.start_daemon();
+        Some(site)
+    }
+
+    /// The same without the daemon.
+    ///
+    /// # Panics
+    /// If something does not start.
+    pub fn without_daemon(kind: Kind) -> Option<Site> {
+        Site::with_server_arguments(kind, &[])
+    }
+
+    /// The same with more arguments for the server.
+    ///
+    /// # Panics
+    /// If something does not start.
+    pub fn with_server_arguments(kind: Kind, arguments: &[&str]) -> Option<Site> {
+        if !kind.is_there() {
+            return None;
+        }
+        let folder = crate::folder();
+        let socket = folder.path().join("rowcall.sock");
+        let server = Server::start_with(kind, folder.path(), &socket, arguments);
+        let site = Site { server, daemon: None, socket, folder };
+        let output = site.rowcall(&["install"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Some(site)
+    }
+
+    /// Starts the daemon, for the first time or again.
+    pub fn start_daemon(&mut self) {
+        self.daemon = Some(Daemon::start(&self.socket));
+    }
+
+    /// The daemon.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn daemon(&mut self) -> &mut Daemon {
+        self.daemon.as_mut().expect("the daemon was started")
+    }
+
+    /// A connection to the server.
+    pub fn connect(&self) -> Connection {
+        self.server.connect()
+    }
+
+    /// Someone at a terminal who listens to these subjects.
+    ///
+    /// # Panics
+    /// If there is no daemon.
+    pub fn listener(&self, subjects: &[&str]) -> Terminal {
+        let mut terminal = self.daemon.as_ref().expect("the daemon was started").terminal().hello();
+        for (sid, subject) in subjects.iter().enumerate() {
+            terminal.send(format!("SUB {subject} {}\r\n", sid + 1));
+        }
+        terminal.barrier();
+        terminal
+    }
+
+    /// Runs the `rowcall` command against this server and this daemon, to its end.
+    ///
+    /// # Panics
+    /// If it cannot be run.
+    pub fn rowcall(&self, arguments: &[&str]) -> Output {
+        self.rowcall_command(arguments).output().expect("rowcall runs")
+    }
+
+    /// The same, to be started by the caller.
+    pub fn rowcall_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(crate::built("rowcall"));
+        command.env("ROWCALL_SERVER", format!("unix:{}", self.socket.display())).env_remove("MYSQL_PWD");
+        command.args(arguments);
+        if arguments.first().is_some_and(|&name| matches!(name, "install" | "uninstall")) {
+            command.arg("--no-defaults").arg("-uroot").arg("-S").arg(&self.server.socket);
+        }
+        command
+    }
+
+    /// What rowcall_status() says.
+    ///
+    /// # Panics
+    /// If it says nothing.
+    pub fn status(&self) -> serde_json::Value {
+        let status = self.connect().value("SELECT CONVERT(rowcall_status() USING utf8mb4)");
+        serde_json::from_str(&status.expect("it runs").expect("it is not NULL")).expect("it is JSON")
+    }
+}

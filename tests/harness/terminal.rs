@@ -1,0 +1,150 @@
+//! Someone at a terminal who speaks the NATS client protocol by hand.
+
+use crate::children::PATIENCE;
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// A connection, and what was not read of it yet.
+pub struct Terminal {
+    stream: Stream,
+    input: Vec<u8>,
+    /// The greeting.
+    pub info: String,
+    /// What was said so far, for whoever has to find out why a test failed.
+    log: String,
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Terminal {
+    /// Connects over TCP and reads the greeting.
+    ///
+    /// # Panics
+    /// If nobody is there.
+    pub fn tcp(address: &str) -> Terminal {
+        let stream = TcpStream::connect(address).unwrap_or_else(|error| panic!("{address}: {error}"));
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        stream.set_nodelay(true).expect("an option can be set");
+        Terminal::greeted(Stream::Tcp(stream))
+    }
+
+    /// Connects over a Unix socket and reads the greeting.
+    ///
+    /// # Panics
+    /// If nobody is there.
+    pub fn unix(path: &Path) -> Terminal {
+        let stream = UnixStream::connect(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        Terminal::greeted(Stream::Unix(stream))
+    }
+
+    fn greeted(stream: Stream) -> Terminal {
+        let mut terminal = Terminal { stream, input: Vec::new(), info: String::new(), log: String::new() };
+        terminal.info = terminal.line();
+        assert!(terminal.info.starts_with("INFO {"), "{}", terminal.info);
+        terminal
+    }
+
+    /// Says hello as clients do, quietly, and waits until that has been taken in.
+    pub fn hello(mut self) -> Terminal {
+        self.send(
+            "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true,\"protocol\":1}\r\n",
+        );
+        self.barrier();
+        self
+    }
+
+    /// Sends text.
+    ///
+    /// # Panics
+    /// If the connection is gone.
+    pub fn send(&mut self, text: impl AsRef<[u8]>) {
+        let text = text.as_ref();
+        self.log.push_str(&format!(">> {:?}\n", String::from_utf8_lossy(&text[..text.len().min(200)])));
+        let sent = match &mut self.stream {
+            Stream::Tcp(stream) => stream.write_all(text),
+            Stream::Unix(stream) => stream.write_all(text),
+        };
+        sent.unwrap_or_else(|error| panic!("{error}\n{}", self.log));
+    }
+
+    /// Waits until everything sent so far has been dealt with and nothing but PONG comes back.
+    pub fn barrier(&mut self) {
+        self.send("PING\r\n");
+        self.expect("PONG\r\n");
+    }
+
+    /// The next line, without its end.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn line(&mut self) -> String {
+        loop {
+            if let Some(end) = self.input.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.input.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+                self.log.push_str(&format!("<< {line:?}\n"));
+                return line;
+            }
+            assert!(self.read(), "closed while a line was awaited\n{}", self.log);
+        }
+    }
+
+    /// Expects exactly this text next.
+    ///
+    /// # Panics
+    /// If something else comes.
+    pub fn expect(&mut self, text: impl AsRef<[u8]>) {
+        let text = text.as_ref();
+        while self.input.len() < text.len() && text.starts_with(&self.input) && self.read() {}
+        let got = &self.input[..self.input.len().min(text.len())];
+        let show = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(400)]).into_owned();
+        assert!(got == text, "expected {:?}, got {:?}\n{}", show(text), show(&self.input), self.log);
+        self.log.push_str(&format!("<< {:?}\n", show(got)));
+        self.input.drain(..text.len());
+    }
+
+    /// Expects that the other end closes, without saying more.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn expect_closed(&mut self) {
+        while self.read() {}
+        assert!(self.input.is_empty(), "got {:?}\n{}", String::from_utf8_lossy(&self.input), self.log);
+    }
+
+    /// Closes the sending half.
+    ///
+    /// # Panics
+    /// If it is closed already.
+    pub fn finish(&mut self) {
+        let shut = match &self.stream {
+            Stream::Tcp(stream) => stream.shutdown(std::net::Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(std::net::Shutdown::Write),
+        };
+        shut.expect("an open connection can be shut");
+    }
+
+    /// Reads some more; false at the end.
+    fn read(&mut self) -> bool {
+        let mut buffer = [0; 64 << 10];
+        let read = match &mut self.stream {
+            Stream::Tcp(stream) => stream.read(&mut buffer),
+            Stream::Unix(stream) => stream.read(&mut buffer),
+        };
+        match read {
+            Ok(0) => false,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Ok(n) => {
+                self.input.extend_from_slice(&buffer[..n]);
+                true
+            }
+            Err(error) => panic!("{error}; so far {:?}\n{}", String::from_utf8_lossy(&self.input), self.log),
+        }
+    }
+}
