@@ -21,6 +21,17 @@ use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+/// How long a publisher on TCP is not read from after it has published to someone who reads, but
+/// more slowly, and is owed half of what may be owed. So a publisher that can do more (a full read
+/// each time: 128 MB/s at least) does not get healthy subscribers cut off. Nobody on the Unix socket
+/// is ever made to wait: there an SQL statement would.
+const HOLD: Duration = Duration::from_millis(2);
+
+/// Whoever has taken nothing for so long is not reading, and is waited for by nobody. A reader that
+/// is merely busy comes back sooner, or lives on what it may still be owed: filling the second half
+/// takes a fast publisher 70 ms.
+const READING: Duration = Duration::from_millis(20);
+
 /// How long a peer that was told why may take to hang up.
 const GOODBYE_MAX: Duration = Duration::from_secs(2);
 
@@ -53,6 +64,8 @@ pub(crate) struct Client {
     watched: Ready,
     /// Since when its socket has taken nothing although something is owed.
     blocked_since: Option<Instant>,
+    /// Until when it is not read from, because it publishes faster than others read.
+    held_until: Option<Instant>,
     /// When something was last read from it.
     last_read: Instant,
     /// Questions whether it is there that it has not answered.
@@ -110,6 +123,11 @@ pub(crate) struct Subscription {
 }
 
 impl Client {
+    /// Whether it is owed more than half of what may be owed, and reads.
+    pub(crate) fn lags(&self, half: usize, now: Instant) -> bool {
+        self.owed.len() > half && self.blocked_since.is_some_and(|since| now < since + READING)
+    }
+
     /// Whether it still gets messages.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
@@ -139,6 +157,7 @@ impl Daemon {
             partial_wants: 0,
             watched: READ,
             blocked_since: None,
+            held_until: None,
             last_read: self.now,
             pings_open: 0,
             deadline: None,
@@ -199,7 +218,21 @@ impl Daemon {
             Err(errno) => self.on_broken(key, errno),
         };
         self.input = input;
+        if std::mem::take(&mut self.lagging) {
+            self.hold(key);
+        }
         read
+    }
+
+    /// Stops reading from a publisher for a moment.
+    fn hold(&mut self, key: Key) {
+        if let Some(client) = self.clients.get_mut(key)
+            && let Peer::Tcp { .. } = client.peer
+        {
+            client.held_until = Some(self.now + HOLD);
+            self.watch(key);
+            self.set_deadline(key);
+        }
     }
 
     fn feed_collected(&mut self, key: Key) {
@@ -345,7 +378,7 @@ impl Daemon {
     /// Watches for what the client's state calls for.
     fn watch(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let read = if client.ended_input { NOTHING } else { READ };
+        let read = if client.ended_input || client.held_until.is_some() { NOTHING } else { READ };
         let write = if client.blocked_since.is_some() { WRITE } else { NOTHING };
         if client.watched != read | write {
             client.watched = read | write;
@@ -400,6 +433,11 @@ impl Daemon {
     pub(crate) fn on_client_deadline(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
         client.deadline = None;
+        if client.held_until.is_some_and(|until| until <= self.now) {
+            client.held_until = None;
+            self.watch(key);
+        }
+        let Some(client) = self.clients.get(key) else { return };
         let stuck =
             client.blocked_since.is_some_and(|since| since + self.config.write_deadline.0 <= self.now);
         let waited = client.ending.is_some_and(|(_, since)| since + GOODBYE_MAX <= self.now);
@@ -436,7 +474,7 @@ impl Daemon {
             Some(_) => None,
             None => self.config.ping_due(client.peer, client.last_read, client.pings_open),
         };
-        let Some(at) = stuck.into_iter().chain(rest).min() else { return };
+        let Some(at) = [stuck, client.held_until, rest].into_iter().flatten().min() else { return };
         if client.deadline.is_none_or(|set| at < set) {
             client.deadline = Some(at);
             self.timers.set(at, Timer::Client(key));

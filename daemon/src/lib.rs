@@ -60,6 +60,8 @@ pub struct Daemon {
     dirty: Vec<Key>,
     /// Clients whose connections shall end when the turn does, with the reason noted in them.
     leaving: Vec<Key>,
+    /// Whether the client that is being read from publishes to someone who reads, but lags behind.
+    lagging: bool,
     /// Subscriptions that reached their maximum with the current message.
     spent: Vec<Key>,
     /// The one buffer that is read into. No buffer belongs to a connection that has nothing
@@ -152,6 +154,7 @@ impl Daemon {
             round: Round::default(),
             dirty: Vec::new(),
             leaving: Vec::new(),
+            lagging: false,
             spent: Vec::new(),
             input: vec![0; INPUT_MAX],
             gather: Vec::new(),

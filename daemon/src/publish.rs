@@ -69,8 +69,10 @@ impl Daemon {
         if subscription.delivered == subscription.max {
             self.spent.push(to);
         }
+        let most = self.config.max_pending.0;
+        self.lagging |= client.lags(most / 2, self.now);
         // One message is taken even by someone who is owed nothing and has a small limit.
-        if before > 0 && client.owed.len() > self.config.max_pending.0 {
+        if before > 0 && client.owed.len() > most {
             let slow = subscription.client;
             self.leave(slow, Reason::SlowPending);
         }

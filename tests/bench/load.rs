@@ -19,8 +19,14 @@ pub enum Place {
 /// A connection that has said hello.
 pub struct Connection {
     stream: Stream,
-    input: Vec<u8>,
+    /// Where input goes; it is not cleared between reads, which would cost as much as reading.
+    buffer: Vec<u8>,
+    /// How much of it was read and not looked at yet.
+    held: usize,
 }
+
+/// Room for input beside what is held.
+const READ: usize = 256 << 10;
 
 enum Stream {
     Tcp(TcpStream),
@@ -46,7 +52,7 @@ impl Connection {
                 Stream::Unix(UnixStream::connect(path).expect("the server takes connections"))
             }
         };
-        let mut connection = Connection { stream, input: Vec::new() };
+        let mut connection = Connection { stream, buffer: Vec::new(), held: 0 };
         connection.send(
             b"CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true}\r\n",
         );
@@ -67,10 +73,10 @@ impl Connection {
     /// comes before the PONG is thrown away.
     pub fn barrier(&mut self) {
         self.send(b"PING\r\n");
-        while !self.input.ends_with(b"PONG\r\n") {
+        while !self.buffer[..self.held].ends_with(b"PONG\r\n") {
             assert!(self.read() > 0, "the server hung up");
         }
-        self.input.clear();
+        self.held = 0;
     }
 
     /// Subscribes.
@@ -79,11 +85,17 @@ impl Connection {
         self.barrier();
     }
 
+    /// Gives back the buffer of a connection that will not be read from any more.
+    pub fn forget_input(&mut self) {
+        (self.buffer, self.held) = (Vec::new(), 0);
+    }
+
     /// Reads some more; 0 at the end, or where nothing is there and reading does not wait.
     pub fn read(&mut self) -> usize {
-        let held = self.input.len();
-        self.input.resize(held + (256 << 10), 0);
-        let buffer = &mut self.input[held..];
+        if self.buffer.len() < self.held + READ {
+            self.buffer.resize(self.held + READ, 0);
+        }
+        let buffer = &mut self.buffer[self.held..];
         let read = match &mut self.stream {
             Stream::Tcp(stream) => stream.read(buffer),
             Stream::Unix(stream) => stream.read(buffer),
@@ -93,7 +105,7 @@ impl Connection {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionReset) => 0,
             Err(error) => panic!("{error}"),
         };
-        self.input.truncate(held + read);
+        self.held += read;
         read
     }
 
@@ -104,9 +116,10 @@ impl Connection {
 
     /// Calls `each` with the reply subject and the payload of every message that has come whole.
     pub fn requests(&mut self, mut each: impl FnMut(&str, &[u8])) {
+        let input = &self.buffer[..self.held];
         let mut at = 0;
-        while let Some(end) = self.input[at..].iter().position(|&byte| byte == b'\n') {
-            let line = &self.input[at..at + end];
+        while let Some(end) = input[at..].iter().position(|&byte| byte == b'\n') {
+            let line = &input[at..at + end];
             if line.first() != Some(&b'M') {
                 at += end + 1;
                 continue;
@@ -117,11 +130,12 @@ impl Connection {
             let size: usize =
                 fields.next().and_then(|size| size.parse().ok()).expect("the size is the last field");
             let body = at + end + 1;
-            let Some(payload) = self.input.get(body..body + size + 2) else { break };
+            let Some(payload) = input.get(body..body + size + 2) else { break };
             each(fields.next().unwrap_or_default(), &payload[..size]);
             at = body + size + 2;
         }
-        self.input.drain(..at);
+        self.buffer.copy_within(at..self.held, 0);
+        self.held -= at;
     }
 
     fn set_nonblocking(&self) {
@@ -180,6 +194,16 @@ fn write_number(digits: &mut [u8], mut number: u64) {
     }
 }
 
+/// Waits until something has come for one of the connections, and tells for which.
+pub fn ready(connections: &[Connection]) -> Vec<usize> {
+    let mut fds: Vec<PollFd<'_>> =
+        connections.iter().map(|c| PollFd::new(c.as_fd(), PollFlags::POLLIN)).collect();
+    poll(&mut fds, PollTimeout::from(60_000u16)).expect("poll works");
+    let ready: Vec<usize> = (0..fds.len()).filter(|&n| fds[n].any() == Some(true)).collect();
+    assert!(!ready.is_empty(), "nothing came for a minute");
+    ready
+}
+
 /// What several subscribers heard.
 pub struct Heard {
     /// Messages of each.
@@ -198,13 +222,10 @@ pub fn hear(connections: &mut [Connection], total: u64) -> Heard {
     let mut next = vec![0; connections.len()];
     let mut last = vec![None::<Instant>; connections.len()];
     while heard.counts.iter().sum::<u64>() < total {
-        let mut fds: Vec<PollFd<'_>> =
-            connections.iter().map(|c| PollFd::new(c.as_fd(), PollFlags::POLLIN)).collect();
-        poll(&mut fds, PollTimeout::from(60_000u16)).expect("poll works");
-        let ready: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
-        assert!(ready.contains(&true), "nothing came for a minute: {:?} of {total}", heard.counts);
+        let ready = ready(connections);
         let now = Instant::now();
-        for (n, connection) in connections.iter_mut().enumerate().filter(|(n, _)| ready[*n]) {
+        for n in ready {
+            let connection = &mut connections[n];
             assert!(connection.read() > 0, "the server hung up");
             let gap = last[n].replace(now).map_or(Duration::ZERO, |last| now - last);
             heard.longest_gap = heard.longest_gap.max(gap);

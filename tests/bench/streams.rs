@@ -24,9 +24,9 @@ struct Mode {
 }
 
 /// What one run shows besides processor time.
-struct Figures {
+pub struct Figures {
     /// Messages published.
-    messages: u64,
+    pub messages: u64,
     /// Latencies in microseconds, where they are measured.
     latencies: Vec<f64>,
 }
@@ -116,7 +116,7 @@ fn subscribers(place: &Place, count: usize, queue: &str) -> Vec<Connection> {
     (0..count).map(subscribe).collect()
 }
 
-fn fan_out(place: &Place, count: u64, subscribers_count: usize) -> Figures {
+pub fn fan_out(place: &Place, count: u64, subscribers_count: usize) -> Figures {
     let mut subscribers = subscribers(place, subscribers_count, "");
     let mut publisher = Connection::open(place);
     thread::scope(|scope| {
@@ -142,39 +142,51 @@ fn queue_group(place: &Place, count: u64) -> Figures {
 
 /// Sixteen requesters, each with one request under way, and one worker that gives back what it gets.
 fn request_reply(place: &Place, count: u64) -> Figures {
-    const CLIENTS: u64 = 16;
+    const CLIENTS: usize = 16;
     let mut worker = Connection::open(place);
     worker.subscribe("bench.echo");
+    let mut clients: Vec<Connection> = (0..CLIENTS).map(|_| Connection::open(place)).collect();
     let latencies = thread::scope(|scope| {
         scope.spawn(|| echo(&mut worker, count));
-        let client = |n| {
-            let mut client = Connection::open(place);
-            scope.spawn(move || ask(&mut client, n, count / CLIENTS))
-        };
-        let clients: Vec<_> = (0..CLIENTS).map(client).collect();
-        clients.into_iter().flat_map(|client| client.join().expect("every request is answered")).collect()
+        ask(&mut clients, count)
     });
     Figures { messages: count, latencies }
 }
 
-fn ask(client: &mut Connection, n: u64, count: u64) -> Vec<f64> {
-    let inbox = format!("_INBOX.bench{n}");
-    client.subscribe(&inbox);
-    let head = format!("PUB bench.echo {inbox} {SIZE}\r\n");
-    (0..count)
-        .map(|number| {
-            let request = [head.as_bytes(), &load::payload(number, SIZE), b"\r\n"].concat();
-            let start = Instant::now();
-            client.send(&request);
+/// All requesters, on one thread: it costs the machine less than sixteen.
+fn ask(clients: &mut [Connection], count: u64) -> Vec<f64> {
+    let inbox = |n: usize| format!("_INBOX.bench{n}");
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.subscribe(&inbox(n));
+    }
+    let request = |n: usize, number: u64| {
+        [format!("PUB bench.echo {} {SIZE}\r\n", inbox(n)).as_bytes(), &load::payload(number, SIZE), b"\r\n"]
+            .concat()
+    };
+    let mut asked = vec![(0, Instant::now()); clients.len()];
+    let mut latencies = Vec::new();
+    let mut next = 0;
+    for (n, client) in clients.iter_mut().enumerate() {
+        asked[n] = (next, Instant::now());
+        client.send(&request(n, next));
+        next += 1;
+    }
+    while (latencies.len() as u64) < count {
+        for n in load::ready(clients) {
+            assert!(clients[n].read() > 0, "the server hung up");
             let mut answer = None;
-            while answer.is_none() {
-                assert!(client.read() > 0, "the server hung up");
-                client.messages(|payload| answer = Some(load::number(payload)));
+            clients[n].messages(|payload| answer = Some(load::number(payload)));
+            let Some(answer) = answer else { continue };
+            assert_eq!(answer, asked[n].0);
+            latencies.push(asked[n].1.elapsed().as_secs_f64() * 1e6);
+            if next < count {
+                asked[n] = (next, Instant::now());
+                clients[n].send(&request(n, next));
+                next += 1;
             }
-            assert_eq!(answer, Some(number));
-            start.elapsed().as_secs_f64() * 1e6
-        })
-        .collect()
+        }
+    }
+    latencies
 }
 
 fn echo(worker: &mut Connection, count: u64) {
@@ -193,7 +205,7 @@ fn echo(worker: &mut Connection, count: u64) {
 }
 
 /// One event a millisecond, from one publisher to one subscriber.
-fn paced(place: &Place, count: u64) -> Figures {
+pub fn paced(place: &Place, count: u64) -> Figures {
     let mut subscriber = Connection::open(place);
     subscriber.subscribe("bench.stream");
     let mut publisher = Connection::open(place);
