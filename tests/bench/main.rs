@@ -7,6 +7,7 @@ mod cpu;
 mod idle;
 mod load;
 mod peers;
+mod postgres;
 mod report;
 mod slow;
 mod sql;
