@@ -1,6 +1,9 @@
 //! The end-to-end tests: one program, one module for each promise. They need real servers; see
 //! tests/servers.sh and the harness.
 
+// A test says what is wrong by panicking.
+#![allow(clippy::unwrap_used)]
+
 /// Makes each test once for each server.
 macro_rules! on_each_server {
     ($($test:ident),* $(,)?) => {
@@ -13,4 +16,21 @@ macro_rules! on_each_server {
     };
 }
 
+mod bad_days;
+mod bad_input;
+mod bad_peers;
+mod cli;
+mod configuration;
+mod examples;
+mod guest;
+mod install;
 mod instant;
+mod leaving;
+mod monitoring;
+mod official_client;
+mod old_server;
+mod protocol;
+mod request;
+mod slow_consumers;
+mod sysbench;
+mod tidy;

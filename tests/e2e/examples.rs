@@ -1,0 +1,1 @@
+//! The scripts in sql/examples do what they say.

@@ -1,0 +1,1 @@
+//! `rowcall install` and `rowcall uninstall` on real servers.

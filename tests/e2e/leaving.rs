@@ -1,0 +1,1 @@
+//! SIGTERM: clients are told, what has arrived is done, what is owed is written, in bounded time.

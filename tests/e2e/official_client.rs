@@ -1,0 +1,1 @@
+//! An official client (async-nats) works unchanged.

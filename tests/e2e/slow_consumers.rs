@@ -1,0 +1,1 @@
+//! Those who read too slowly are cut off, counted and logged; nobody waits for them.

@@ -1,0 +1,1 @@
+//! Reads the source: which files may be unsafe, who imports whom, names that must agree.
