@@ -1,0 +1,51 @@
+# make demo    what Rowcall does, on a private server, in a minute
+# make test    everything that must hold: format, lints, unit tests, end-to-end tests on real servers
+# make bench   the speed goals, each beside its peer (ONLY="streams sql" runs some of them)
+# make install the programs and the library below PREFIX
+# On Debian each installs what it misses (sudo only when not root).
+
+PREFIX ?= /usr/local
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rowcall
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+LIBRARY := rowcall_$(subst .,_,$(VERSION)).so
+
+# Most end-to-end tests wait for servers, so more of them than there are cores run at a time.
+export RUST_TEST_THREADS ?= 4
+
+.PHONY: build release demo test check e2e bench install
+
+build:
+	tests/packages.sh build
+	cargo build --workspace
+
+release:
+	tests/packages.sh build
+	cargo build --release -p rowcall-udf -p rowcalld -p rowcall-cli
+
+demo: release
+	tests/packages.sh demo
+	sql/examples/demo.sh $(TARGET)/release
+
+test: check e2e
+
+check: build
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo test --workspace --exclude rowcall-tests
+
+# A server that cannot be had fails in CI; elsewhere its tests are skipped by name.
+e2e: build
+	tests/packages.sh test
+	tests/servers.sh $(CACHE)/servers || test -z "$$CI"
+	cargo test -p rowcall-tests --test e2e
+
+bench: release
+	tests/packages.sh bench
+	ROWCALL_BUILD=$(abspath $(TARGET))/release cargo bench -p rowcall-tests -- $(ONLY)
+
+install: release
+	install -D -m 755 $(TARGET)/release/rowcalld $(TARGET)/release/rowcall -t $(DESTDIR)$(PREFIX)/bin
+	install -D -m 644 $(TARGET)/release/librowcall.so $(DESTDIR)$(PREFIX)/lib/rowcall/$(LIBRARY)
+	install -D -m 644 dist/rowcalld.toml -t $(DESTDIR)$(PREFIX)/share/rowcall
+	install -D -m 644 dist/rowcalld.service -t $(DESTDIR)$(PREFIX)/lib/systemd/system

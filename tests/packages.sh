@@ -1,0 +1,45 @@
+#!/bin/sh
+# Installs from Debian's packages what is missing for building, for the demo, the tests or the
+# benchmarks. Usage: tests/packages.sh build|demo|test|bench
+# It touches nothing when all is there, uses sudo only when not root, and makes no database service:
+# MariaDB's packages are the "core" ones, which hold the programs alone. (Only PostgreSQL, for the
+# benchmarks, has none such.)
+set -eu
+
+build='gcc libc6-dev make pkg-config libmariadb-dev'
+demo="$build mariadb-server-core mariadb-client-core"
+# MySQL's own packages come by tests/servers.sh, which unpacks them instead of installing them.
+test="$demo nats-server sysbench debian-archive-keyring ca-certificates"
+bench="$demo nats-server postgresql"
+
+case ${1-} in
+    build) wanted=$build ;;
+    demo) wanted=$demo ;;
+    test) wanted=$test ;;
+    bench) wanted=$bench ;;
+    *) echo "usage: tests/packages.sh build|demo|test|bench" >&2; exit 2 ;;
+esac
+
+if ! command -v apt-get >/dev/null; then
+    echo "packages.sh: this is no Debian; install the equivalents of these yourself: $wanted" >&2
+    exit 0
+fi
+
+# npm may have come with Node.js instead of a package.
+if [ "$1" = test ] && ! command -v npm >/dev/null; then
+    wanted="$wanted npm"
+fi
+
+missing=
+for package in $wanted; do
+    state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || state=absent
+    [ "$state" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+echo "installing from Debian's packages:$missing"
+as_root=
+[ "$(id -u)" = 0 ] || as_root=sudo
+$as_root apt-get -q update
+# shellcheck disable=SC2086 # words are meant to be split
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install $missing
