@@ -42,7 +42,7 @@ e2e: build
 
 bench: release
 	tests/packages.sh bench
-	ROWCALL_BUILD=$(abspath $(TARGET))/release cargo bench -p rowcall-tests -- $(ONLY)
+	ROWCALL_BUILD=$(abspath $(TARGET))/release cargo bench -p rowcall-tests --bench bench -- $(ONLY)
 
 install: release
 	install -D -m 755 $(TARGET)/release/rowcalld $(TARGET)/release/rowcall -t $(DESTDIR)$(PREFIX)/bin
