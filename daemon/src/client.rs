@@ -1,39 +1,27 @@
-//! One NATS connection: reading from it, writing what it is owed, and its end. What its operations
-//! mean stands in operations.rs and publish.rs.
-//!
-//! A connection ends in one place, [`Daemon::close_client`], called by the loop at the end of a
-//! turn; whoever wants it to end says so with [`Daemon::leave`] and goes on. One that is told why
-//! (`-ERR`) is not cut at once: closing with input unread makes the kernel send a reset, which may
-//! overtake the explanation. So its output is shut, and its input read and thrown away, until the
-//! peer hangs up or [`GOODBYE_MAX`] has passed.
+//! One NATS connection: reading from it and writing what it is owed. What its operations mean stands
+//! in operations.rs and publish.rs; when something about it is due, in client/deadlines.rs; how it
+//! ends, in client/ending.rs.
+
+mod deadlines;
+mod ending;
 
 use crate::listener::Peer;
 use crate::outbuf::Owed;
 use crate::poll::{NOTHING, READ, Ready, WRITE};
 use crate::slots::Key;
 use crate::stats::Reason;
-use crate::{Daemon, Handler, Timer};
+use crate::{Daemon, Handler};
 use hashbrown::HashTable;
 use nix::errno::Errno;
-use nix::sys::socket::{Shutdown, shutdown};
-use rowcall_wire::parse::{self, Limits, Step, Violation};
+use rowcall_wire::parse::{self, Limits, Step};
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
-
-/// How long a publisher on TCP is not read from after it has published to someone who reads, but
-/// more slowly, and is owed half of what may be owed. So a publisher that can do more (a full read
-/// each time: 128 MB/s at least) does not get healthy subscribers cut off. Nobody on the Unix socket
-/// is ever made to wait: there an SQL statement would.
-const HOLD: Duration = Duration::from_millis(2);
 
 /// Whoever has taken nothing for so long is not reading, and is waited for by nobody. A reader that
 /// is merely busy comes back sooner, or lives on what it may still be owed: filling the second half
 /// takes a fast publisher 70 ms.
 const READING: Duration = Duration::from_millis(20);
-
-/// How long a peer that was told why may take to hang up.
-const GOODBYE_MAX: Duration = Duration::from_secs(2);
 
 /// What a turn produces is written out early once it is this much: one read of input, sent to many.
 const ROUND_MAX: usize = 8 << 20;
@@ -224,17 +212,6 @@ impl Daemon {
         read
     }
 
-    /// Stops reading from a publisher for a moment.
-    fn hold(&mut self, key: Key) {
-        if let Some(client) = self.clients.get_mut(key)
-            && let Peer::Tcp { .. } = client.peer
-        {
-            client.held_until = Some(self.now + HOLD);
-            self.watch(key);
-            self.set_deadline(key);
-        }
-    }
-
     fn feed_collected(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
         if client.partial.len() >= client.partial_wants {
@@ -306,31 +283,6 @@ impl Daemon {
         }
     }
 
-    /// Tells the client why, and ends its connection.
-    pub(crate) fn refuse(&mut self, key: Key, text: &'static str) {
-        let mut line = Vec::new();
-        rowcall_wire::encode::err(&mut line, text);
-        self.reply(key, &line);
-        self.leave(key, Reason::Refused(text));
-    }
-
-    fn refuse_violation(&mut self, key: Key, violation: Violation) {
-        match violation.text() {
-            Some(text) => self.refuse(key, text),
-            None => self.leave(key, Reason::Malformed),
-        }
-    }
-
-    /// Says that the connection shall end when the turn does. The first reason stays.
-    pub(crate) fn leave(&mut self, key: Key, reason: Reason) {
-        if let Some(client) = self.clients.get_mut(key)
-            && client.ending.is_none()
-        {
-            client.ending = Some((reason, self.now));
-            self.leaving.push(key);
-        }
-    }
-
     /// Ends the turn for everyone it produced something for: one write each.
     pub(crate) fn flush(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
@@ -385,111 +337,6 @@ impl Daemon {
             if let Err(errno) = self.poll.want(&client.fd, Handler::Client as u8, key, read | write) {
                 tracing::error!(%errno, client = client.id, "cannot change what is watched of a connection");
             }
-        }
-    }
-
-    /// Goes on with the connections that shall end: closes those that are owed nothing more and
-    /// have nothing to say, and waits for the others.
-    pub(crate) fn end_leaving(&mut self) {
-        let mut leaving = std::mem::take(&mut self.leaving);
-        for key in leaving.drain(..) {
-            self.unsubscribe_all(key);
-            let Some(client) = self.clients.get(key) else { continue };
-            let Some((reason, _)) = client.ending else { continue };
-            let done = client.owed.is_empty();
-            if reason.is_abrupt() || (done && client.ended_input) {
-                self.close_client(key);
-                continue;
-            }
-            if done {
-                // It fails only if the peer is gone already, which the next read will tell.
-                let _ = shutdown(std::os::fd::AsRawFd::as_raw_fd(&client.fd), Shutdown::Write);
-            }
-            self.watch(key);
-            self.set_deadline(key);
-        }
-        self.leaving = leaving;
-    }
-
-    /// The one place where a connection ends.
-    pub(crate) fn close_client(&mut self, key: Key) {
-        self.unsubscribe_all(key);
-        let Some(client) = self.clients.remove(key) else { return };
-        self.poll.remove(&client.fd);
-        let reason = client.ending.map_or(Reason::Leaving, |(reason, _)| reason);
-        let (id, peer, name, owed) = (client.id, client.peer, client.name.as_deref(), client.owed.len());
-        self.stats.closed[reason.index()] += 1;
-        self.stats.lost_bytes += owed as u64;
-        if reason.is_slow() {
-            tracing::warn!(client = id, %peer, name, %reason, lost_bytes = owed, "cut off");
-        } else if owed > 0 || matches!(reason, Reason::Refused(_) | Reason::Malformed) {
-            tracing::info!(client = id, %peer, name, %reason, lost_bytes = owed, "closed");
-        } else {
-            tracing::debug!(client = id, %peer, name, %reason, "closed");
-        }
-    }
-
-    /// One of the client's deadlines may have passed; looks which, and sets the next.
-    pub(crate) fn on_client_deadline(&mut self, key: Key) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        client.deadline = None;
-        if client.held_until.is_some_and(|until| until <= self.now) {
-            client.held_until = None;
-            self.watch(key);
-        }
-        let Some(client) = self.clients.get(key) else { return };
-        let stuck =
-            client.blocked_since.is_some_and(|since| since + self.config.write_deadline.0 <= self.now);
-        let waited = client.ending.is_some_and(|(_, since)| since + GOODBYE_MAX <= self.now);
-        match client.ending {
-            Some(_) if stuck || (waited && client.owed.is_empty()) => return self.close_client(key),
-            None if stuck => return self.leave(key, Reason::SlowWrite),
-            None => self.ask_if_there(key),
-            Some(_) => {}
-        }
-        self.set_deadline(key);
-    }
-
-    /// Asks a silent client on TCP whether it is still there; gives up on one that never answers.
-    fn ask_if_there(&mut self, key: Key) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        let due = self.config.ping_due(client.peer, client.last_read, client.pings_open);
-        if due.is_none_or(|due| due > self.now) {
-            return;
-        }
-        if client.pings_open >= self.config.ping_max {
-            return self.refuse(key, "Stale Connection");
-        }
-        client.pings_open += 1;
-        self.reply(key, rowcall_wire::encode::PING);
-    }
-
-    /// Sets a timer for the earliest moment at which something about the client may be due, unless
-    /// an earlier one is set.
-    fn set_deadline(&mut self, key: Key) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        let stuck = client.blocked_since.map(|since| since + self.config.write_deadline.0);
-        let rest = match client.ending {
-            Some((_, since)) if client.owed.is_empty() => Some(since + GOODBYE_MAX),
-            Some(_) => None,
-            None => self.config.ping_due(client.peer, client.last_read, client.pings_open),
-        };
-        let Some(at) = [stuck, client.held_until, rest].into_iter().flatten().min() else { return };
-        if client.deadline.is_none_or(|set| at < set) {
-            client.deadline = Some(at);
-            self.timers.set(at, Timer::Client(key));
-        }
-    }
-}
-
-impl crate::config::Config {
-    /// When a client that was last heard of then, and was asked so many times since, is to be
-    /// asked next. On a Unix socket never: the kernel tells when the other end is gone, and the
-    /// library inside the server does not read unless it waits for an answer.
-    fn ping_due(&self, peer: Peer, last_read: Instant, asked: u8) -> Option<Instant> {
-        match peer {
-            Peer::Unix => None,
-            Peer::Tcp { .. } => Some(last_read + self.ping_interval.0 * (u32::from(asked) + 1)),
         }
     }
 }

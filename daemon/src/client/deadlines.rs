@@ -1,0 +1,92 @@
+//! When something about a connection is due: a publisher that is held is let go, a socket that takes
+//! nothing is given up, a silent peer is asked whether it is there. One timer stands for all of it.
+
+use super::ending::GOODBYE_MAX;
+use crate::listener::Peer;
+use crate::slots::Key;
+use crate::stats::Reason;
+use crate::{Daemon, Timer};
+use std::time::{Duration, Instant};
+
+/// How long a publisher on TCP is not read from after it has published to someone who reads, but
+/// more slowly, and is owed half of what may be owed. So a publisher that can do more (a full read
+/// each time: 128 MB/s at least) does not get healthy subscribers cut off. Nobody on the Unix socket
+/// is ever made to wait: there an SQL statement would.
+const HOLD: Duration = Duration::from_millis(2);
+
+impl Daemon {
+    /// Stops reading from a publisher for a moment.
+    pub(super) fn hold(&mut self, key: Key) {
+        if let Some(client) = self.clients.get_mut(key)
+            && let Peer::Tcp { .. } = client.peer
+        {
+            client.held_until = Some(self.now + HOLD);
+            self.watch(key);
+            self.set_deadline(key);
+        }
+    }
+
+    /// One of the client's deadlines may have passed; looks which, and sets the next.
+    pub(crate) fn on_client_deadline(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.deadline = None;
+        if client.held_until.is_some_and(|until| until <= self.now) {
+            client.held_until = None;
+            self.watch(key);
+        }
+        let Some(client) = self.clients.get(key) else { return };
+        let stuck =
+            client.blocked_since.is_some_and(|since| since + self.config.write_deadline.0 <= self.now);
+        let waited = client.ending.is_some_and(|(_, since)| since + GOODBYE_MAX <= self.now);
+        match client.ending {
+            Some(_) if stuck || (waited && client.owed.is_empty()) => return self.close_client(key),
+            None if stuck => return self.leave(key, Reason::SlowWrite),
+            None => self.ask_if_there(key),
+            Some(_) => {}
+        }
+        self.set_deadline(key);
+    }
+
+    /// Asks a silent client on TCP whether it is still there; gives up on one that never answers.
+    fn ask_if_there(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let due = self.config.ping_due(client.peer, client.last_read, client.pings_open);
+        if due.is_none_or(|due| due > self.now) {
+            return;
+        }
+        if client.pings_open >= self.config.ping_max {
+            return self.refuse(key, "Stale Connection");
+        }
+        client.pings_open += 1;
+        self.reply(key, rowcall_wire::encode::PING);
+    }
+
+    /// Sets a timer for the earliest moment at which something about the client may be due, unless
+    /// an earlier one is set.
+    pub(super) fn set_deadline(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let stuck = client.blocked_since.map(|since| since + self.config.write_deadline.0);
+        let rest = match client.ending {
+            Some((_, since)) if client.owed.is_empty() => Some(since + GOODBYE_MAX),
+            Some(_) => None,
+            None => self.config.ping_due(client.peer, client.last_read, client.pings_open),
+        };
+        let Some(at) = [stuck, client.held_until, rest].into_iter().flatten().min() else { return };
+        if client.deadline.is_none_or(|set| at < set) {
+            client.deadline = Some(at);
+            self.timers.set(at, Timer::Client(key));
+        }
+    }
+}
+
+impl crate::config::Config {
+    /// When a client that was last heard of then, and was asked so many times since, is to be
+    /// asked next. On a Unix socket never: the kernel tells when the other end is gone, and the
+    /// library inside the server does not read unless it waits for an answer.
+    fn ping_due(&self, peer: Peer, last_read: Instant, asked: u8) -> Option<Instant> {
+        match peer {
+            Peer::Unix => None,
+            Peer::Tcp { .. } => Some(last_read + self.ping_interval.0 * (u32::from(asked) + 1)),
+        }
+    }
+}

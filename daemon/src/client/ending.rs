@@ -1,0 +1,85 @@
+//! How a connection ends.
+//!
+//! It ends in one place, [`Daemon::close_client`], called by the loop at the end of a turn; whoever
+//! wants it to end says so with [`Daemon::leave`] and goes on. One that is told why (`-ERR`) is not
+//! cut at once: closing with input unread makes the kernel send a reset, which may overtake the
+//! explanation. So its output is shut, and its input read and thrown away, until the peer hangs up
+//! or [`GOODBYE_MAX`] has passed.
+
+use crate::Daemon;
+use crate::slots::Key;
+use crate::stats::Reason;
+use nix::sys::socket::{Shutdown, shutdown};
+use rowcall_wire::parse::Violation;
+use std::time::Duration;
+
+/// How long a peer that was told why may take to hang up.
+pub(super) const GOODBYE_MAX: Duration = Duration::from_secs(2);
+
+impl Daemon {
+    /// Tells the client why, and ends its connection.
+    pub(crate) fn refuse(&mut self, key: Key, text: &'static str) {
+        let mut line = Vec::new();
+        rowcall_wire::encode::err(&mut line, text);
+        self.reply(key, &line);
+        self.leave(key, Reason::Refused(text));
+    }
+
+    pub(super) fn refuse_violation(&mut self, key: Key, violation: Violation) {
+        match violation.text() {
+            Some(text) => self.refuse(key, text),
+            None => self.leave(key, Reason::Malformed),
+        }
+    }
+
+    /// Says that the connection shall end when the turn does. The first reason stays.
+    pub(crate) fn leave(&mut self, key: Key, reason: Reason) {
+        if let Some(client) = self.clients.get_mut(key)
+            && client.ending.is_none()
+        {
+            client.ending = Some((reason, self.now));
+            self.leaving.push(key);
+        }
+    }
+
+    /// Goes on with the connections that shall end: closes those that are owed nothing more and
+    /// have nothing to say, and waits for the others.
+    pub(crate) fn end_leaving(&mut self) {
+        let mut leaving = std::mem::take(&mut self.leaving);
+        for key in leaving.drain(..) {
+            self.unsubscribe_all(key);
+            let Some(client) = self.clients.get(key) else { continue };
+            let Some((reason, _)) = client.ending else { continue };
+            let done = client.owed.is_empty();
+            if reason.is_abrupt() || (done && client.ended_input) {
+                self.close_client(key);
+                continue;
+            }
+            if done {
+                // It fails only if the peer is gone already, which the next read will tell.
+                let _ = shutdown(std::os::fd::AsRawFd::as_raw_fd(&client.fd), Shutdown::Write);
+            }
+            self.watch(key);
+            self.set_deadline(key);
+        }
+        self.leaving = leaving;
+    }
+
+    /// The one place where a connection ends.
+    pub(crate) fn close_client(&mut self, key: Key) {
+        self.unsubscribe_all(key);
+        let Some(client) = self.clients.remove(key) else { return };
+        self.poll.remove(&client.fd);
+        let reason = client.ending.map_or(Reason::Leaving, |(reason, _)| reason);
+        let (id, peer, name, owed) = (client.id, client.peer, client.name.as_deref(), client.owed.len());
+        self.stats.closed[reason.index()] += 1;
+        self.stats.lost_bytes += owed as u64;
+        if reason.is_slow() {
+            tracing::warn!(client = id, %peer, name, %reason, lost_bytes = owed, "cut off");
+        } else if owed > 0 || matches!(reason, Reason::Refused(_) | Reason::Malformed) {
+            tracing::info!(client = id, %peer, name, %reason, lost_bytes = owed, "closed");
+        } else {
+            tracing::debug!(client = id, %peer, name, %reason, "closed");
+        }
+    }
+}
