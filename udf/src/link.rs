@@ -1,23 +1,27 @@
-//! This thread's connection to the daemon: opening it, handing frames to the kernel, waiting for a
-//! reply, and giving up in time. What the frames say is call.rs's business.
+//! This thread's connection to the daemon: opening it, handing frames to the kernel, waiting, and
+//! giving up in time. What the frames say is call.rs's business; how the two ends greet each other
+//! stands in link/greeting.rs, what comes back to a request in link/reply.rs.
 //!
 //! The connection belongs to the thread because in a trigger nothing else lasts longer than a row.
 //! Two things are the whole process's: the back-off after a daemon that could not be reached, and
 //! the knowledge that it takes nothing, so that one session has waited for all of them.
 
+mod greeting;
+mod reply;
+
 use crate::backoff::Backoff;
 use crate::counters::{self, CONNECT_ERRNO, CONNECTS, DISCONNECTS, Reason};
 use crate::killed::killed;
 use crate::socket::{For, Socket};
+pub(crate) use greeting::daemon_version;
 use once_cell::sync::Lazy;
-use rowcall_wire::parse::{self, Limits, ServerOp, Step};
-use rowcall_wire::{CONTROL_LINE_MAX, Message, PAYLOAD_CEILING, VERSION_TAG, encode, headers};
+use rowcall_wire::parse::Limits;
+use rowcall_wire::{CONTROL_LINE_MAX, Message, PAYLOAD_CEILING, encode};
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Where the daemon listens, unless ROWCALL_SOCKET in the server's environment says otherwise.
@@ -50,9 +54,6 @@ static BACKOFF: Backoff = Backoff::new();
 
 /// Some thread has waited in vain for room or for the greeting, and none has got on since.
 static STALLED: AtomicBool = AtomicBool::new(false);
-
-/// The daemon's version, as its greeting told. Locked for a copy of a few bytes, never across a call.
-static DAEMON_VERSION: Mutex<Option<String>> = Mutex::new(None);
 
 static SOCKET: Lazy<PathBuf> =
     Lazy::new(|| std::env::var_os("ROWCALL_SOCKET").map_or_else(|| SOCKET_DEFAULT.into(), PathBuf::from));
@@ -87,11 +88,6 @@ pub(crate) fn state() -> &'static str {
     } else {
         "ok"
     }
-}
-
-/// The daemon's version, if one has greeted us.
-pub(crate) fn daemon_version() -> Option<String> {
-    DAEMON_VERSION.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// This thread's connection, if there is one.
@@ -247,70 +243,6 @@ impl Connection {
         }
     }
 
-    /// Makes sure that the daemon has greeted us. Its greeting tells how much it takes; and one
-    /// that does not greet would not read either.
-    fn greeted(&mut self) -> Result<(), Fail> {
-        if self.max_payload.is_some() {
-            return Ok(());
-        }
-        let result = self.await_greeting();
-        // Whoever hangs up, or says something else, is not tried again at once.
-        if let Err(Fail::Broken(_)) = result {
-            BACKOFF.failed(now());
-        }
-        result?;
-        STALLED.store(false, Relaxed);
-        let pid = std::process::id();
-        let version = env!("CARGO_PKG_VERSION");
-        let connect = format!(
-            "{{\"verbose\":false,\"pedantic\":false,\"echo\":false,\"headers\":true,\"no_responders\":true,\
-             \"protocol\":0,\"lang\":\"sql\",\"version\":\"{version}\",\"name\":\"mysqld {pid}\"}}"
-        );
-        encode::json_line(&mut self.frame, "CONNECT", &connect);
-        self.send()?;
-        self.frame.clear();
-        Ok(())
-    }
-
-    fn await_greeting(&mut self) -> Result<(), Fail> {
-        let mut wait = Wait::until(Instant::now() + STALL_WAIT);
-        loop {
-            let got = self.received()?;
-            if self.take_greeting()? {
-                break;
-            }
-            if got == 0 {
-                // Someone has waited for all of us already.
-                if STALLED.load(Relaxed) {
-                    return Err(Fail::Call(Reason::Stalled));
-                }
-                wait.slice(&self.socket, For::Input).map_err(stalled)?;
-            }
-        }
-        // A daemon that is full greets and refuses in one breath, and reads nothing more.
-        match parse::server_op(&self.input, &LIMITS) {
-            Ok(Step::Op(ServerOp::Err(_), _)) => Err(Fail::Broken(Reason::Refused)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Looks whether the greeting has come whole.
-    fn take_greeting(&mut self) -> Result<bool, Fail> {
-        match parse::server_op(&self.input, &LIMITS) {
-            Ok(Step::Op(ServerOp::Info(json), used)) => {
-                self.max_payload =
-                    Some(json_number(json, "max_payload").unwrap_or(rowcall_wire::PAYLOAD_MAX));
-                let version = json_text(json, "version").and_then(|version| version.split_once(VERSION_TAG));
-                let version = version.map(|(_, ours)| ours.to_owned());
-                *DAEMON_VERSION.lock().unwrap_or_else(PoisonError::into_inner) = version;
-                self.input.drain(..used);
-                Ok(true)
-            }
-            Ok(Step::More(_)) => Ok(false),
-            _ => Err(Fail::Broken(Reason::BadPeer)),
-        }
-    }
-
     /// Puts a message into the frame, its body written by the caller, who tells how long its
     /// headers are. Tells how long its payload is.
     fn put(
@@ -363,52 +295,6 @@ impl Connection {
         Ok(())
     }
 
-    /// Puts the subscription to all replies into the frame, before the first request.
-    fn put_subscription(&mut self) {
-        if !self.subscribed {
-            encode::sub(&mut self.frame, format!("{}*", self.inbox).as_bytes(), None, INBOX_SID);
-        }
-    }
-
-    fn inbox_subject(&self) -> String {
-        format!("{}{}", self.inbox, self.request)
-    }
-
-    /// Waits for the reply to the latest request.
-    fn await_reply(&mut self, wait: &mut Wait, reply: &mut Vec<u8>) -> Result<(), Fail> {
-        let inbox = self.inbox_subject();
-        loop {
-            while let Some(used) = self.next_reply(inbox.as_bytes(), reply)? {
-                match used {
-                    Taken::Reply => return Ok(()),
-                    Taken::Other(used) => drop(self.input.drain(..used)),
-                }
-            }
-            wait.slice(&self.socket, For::Input).map_err(|reason| {
-                Fail::Call(if reason == Reason::Stalled { Reason::Timeout } else { reason })
-            })?;
-            self.received()?;
-        }
-    }
-
-    /// Looks at the next operation that has come, if it has come whole.
-    fn next_reply(&mut self, inbox: &[u8], reply: &mut Vec<u8>) -> Result<Option<Taken>, Fail> {
-        let (message, used) = match parse::server_op(&self.input, &LIMITS) {
-            Ok(Step::More(_)) => return Ok(None),
-            Ok(Step::Op(ServerOp::Msg { message, .. }, used)) if message.subject == inbox => (message, used),
-            Ok(Step::Op(ServerOp::Err(_), _)) => return Err(Fail::Broken(Reason::Refused)),
-            // A reply to an earlier request, which came too late; or nothing that concerns us.
-            Ok(Step::Op(_, used)) => return Ok(Some(Taken::Other(used))),
-            Err(_) => return Err(Fail::Broken(Reason::BadPeer)),
-        };
-        let answer = answer(&message).and_then(|payload| {
-            reply.clear();
-            copy(reply, payload)
-        });
-        self.input.drain(..used);
-        answer.map(|_| Some(Taken::Reply)).map_err(Fail::Call)
-    }
-
     /// Takes what has come; 0 if nothing has.
     fn received(&mut self) -> Result<usize, Fail> {
         let held = self.input.len();
@@ -436,16 +322,8 @@ impl Connection {
     }
 }
 
-/// The sid of the inbox: the only subscription a connection has.
-const INBOX_SID: u64 = 1;
-
 /// What a PUB or HPUB line holds besides the subjects: the verb, two sizes of nine digits, blanks.
 const LINE_EXTRA: usize = 32;
-
-enum Taken {
-    Reply,
-    Other(usize),
-}
 
 /// A wait of bounded length, in slices.
 struct Wait {
@@ -489,18 +367,6 @@ fn broken(reason: Reason) -> Fail {
     Fail::Broken(reason)
 }
 
-/// The payload of a reply, or why it is none.
-fn answer<'a>(message: &Message<'a>) -> Result<&'a [u8], Reason> {
-    let block = message.headers();
-    if headers::status(block) == Some(headers::STATUS_NO_RESPONDERS) && message.payload().is_empty() {
-        return Err(Reason::NoResponders);
-    }
-    if headers::value(block, headers::SERVICE_ERROR_CODE).is_some() {
-        return Err(Reason::Failed);
-    }
-    Ok(message.payload())
-}
-
 /// Appends bytes, unless memory is out; no headers.
 pub(crate) fn copy(out: &mut Vec<u8>, bytes: &[u8]) -> Result<usize, Reason> {
     reserve(out, bytes.len())?;
@@ -511,50 +377,4 @@ pub(crate) fn copy(out: &mut Vec<u8>, bytes: &[u8]) -> Result<usize, Reason> {
 /// An allocation that fails must not abort the server.
 pub(crate) fn reserve(out: &mut Vec<u8>, more: usize) -> Result<(), Reason> {
     out.try_reserve(more).map_err(|_| Reason::NoMemory)
-}
-
-/// A number out of INFO's JSON, which is flat. A parser for all of JSON would be another guest.
-fn json_number(json: &[u8], key: &str) -> Option<usize> {
-    let digits = json_value(json, key)?;
-    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-    digits[..end].parse().ok()
-}
-
-/// A text out of INFO's JSON; one with escapes is cut there.
-fn json_text<'a>(json: &'a [u8], key: &str) -> Option<&'a str> {
-    json_value(json, key)?.strip_prefix('"')?.split(['"', '\\']).next()
-}
-
-fn json_value<'a>(json: &'a [u8], key: &str) -> Option<&'a str> {
-    let json = std::str::from_utf8(json).ok()?;
-    let (_, behind) = json.split_once(&format!("\"{key}\""))?;
-    Some(behind.trim_start().strip_prefix(':')?.trim_start())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn info_is_read() {
-        let info = br#"{"server_id":"X","version":"2.9.0-rowcall.0.1.0", "max_payload": 1048576,"port":1}"#;
-        assert_eq!(json_number(info, "max_payload"), Some(1_048_576));
-        assert_eq!(json_text(info, "version"), Some("2.9.0-rowcall.0.1.0"));
-        assert_eq!(json_number(info, "nothing"), None);
-        assert_eq!(json_number(info, "server_id"), None);
-        assert_eq!(json_text(b"\xff", "version"), None);
-    }
-
-    #[test]
-    fn replies_that_are_none() {
-        let reply = |block: &'static [u8], payload: &[u8]| {
-            let body: &'static [u8] = [block, payload].concat().leak();
-            answer(&Message { header_len: block.len(), ..Message::plain(b"i", body) })
-        };
-        assert_eq!(reply(b"", b"yes"), Ok(&b"yes"[..]));
-        assert_eq!(reply(b"", b""), Ok(&b""[..]));
-        assert_eq!(reply(headers::NO_RESPONDERS, b""), Err(Reason::NoResponders));
-        assert_eq!(reply(b"NATS/1.0\r\nNats-Service-Error-Code: 1\r\n\r\n", b"x"), Err(Reason::Failed));
-        assert_eq!(reply(b"NATS/1.0\r\nA: b\r\n\r\n", b"x"), Ok(&b"x"[..]));
-    }
 }

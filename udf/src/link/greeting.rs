@@ -1,0 +1,117 @@
+//! The daemon's greeting (INFO) and ours (CONNECT).
+
+use super::{BACKOFF, Connection, Fail, LIMITS, STALL_WAIT, STALLED, Wait, now, stalled};
+use crate::counters::Reason;
+use crate::socket::For;
+use rowcall_wire::parse::{self, ServerOp, Step};
+use rowcall_wire::{VERSION_TAG, encode};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// The daemon's version, as its greeting told. Locked for a copy of a few bytes, never across a call.
+static DAEMON_VERSION: Mutex<Option<String>> = Mutex::new(None);
+
+/// The daemon's version, if one has greeted us.
+pub(crate) fn daemon_version() -> Option<String> {
+    DAEMON_VERSION.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+impl Connection {
+    /// Makes sure that the daemon has greeted us. Its greeting tells how much it takes; and one
+    /// that does not greet would not read either.
+    pub(super) fn greeted(&mut self) -> Result<(), Fail> {
+        if self.max_payload.is_some() {
+            return Ok(());
+        }
+        let result = self.await_greeting();
+        // Whoever hangs up, or says something else, is not tried again at once.
+        if let Err(Fail::Broken(_)) = result {
+            BACKOFF.failed(now());
+        }
+        result?;
+        STALLED.store(false, Relaxed);
+        let pid = std::process::id();
+        let version = env!("CARGO_PKG_VERSION");
+        let connect = format!(
+            "{{\"verbose\":false,\"pedantic\":false,\"echo\":false,\"headers\":true,\"no_responders\":true,\
+             \"protocol\":0,\"lang\":\"sql\",\"version\":\"{version}\",\"name\":\"mysqld {pid}\"}}"
+        );
+        encode::json_line(&mut self.frame, "CONNECT", &connect);
+        self.send()?;
+        self.frame.clear();
+        Ok(())
+    }
+
+    fn await_greeting(&mut self) -> Result<(), Fail> {
+        let mut wait = Wait::until(Instant::now() + STALL_WAIT);
+        loop {
+            let got = self.received()?;
+            if self.take_greeting()? {
+                break;
+            }
+            if got == 0 {
+                // Someone has waited for all of us already.
+                if STALLED.load(Relaxed) {
+                    return Err(Fail::Call(Reason::Stalled));
+                }
+                wait.slice(&self.socket, For::Input).map_err(stalled)?;
+            }
+        }
+        // A daemon that is full greets and refuses in one breath, and reads nothing more.
+        match parse::server_op(&self.input, &LIMITS) {
+            Ok(Step::Op(ServerOp::Err(_), _)) => Err(Fail::Broken(Reason::Refused)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks whether the greeting has come whole.
+    fn take_greeting(&mut self) -> Result<bool, Fail> {
+        match parse::server_op(&self.input, &LIMITS) {
+            Ok(Step::Op(ServerOp::Info(json), used)) => {
+                self.max_payload =
+                    Some(json_number(json, "max_payload").unwrap_or(rowcall_wire::PAYLOAD_MAX));
+                let version = json_text(json, "version").and_then(|version| version.split_once(VERSION_TAG));
+                let version = version.map(|(_, ours)| ours.to_owned());
+                *DAEMON_VERSION.lock().unwrap_or_else(PoisonError::into_inner) = version;
+                self.input.drain(..used);
+                Ok(true)
+            }
+            Ok(Step::More(_)) => Ok(false),
+            _ => Err(Fail::Broken(Reason::BadPeer)),
+        }
+    }
+}
+
+/// A number out of INFO's JSON, which is flat. A parser for all of JSON would be another guest.
+fn json_number(json: &[u8], key: &str) -> Option<usize> {
+    let digits = json_value(json, key)?;
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    digits[..end].parse().ok()
+}
+
+/// A text out of INFO's JSON; one with escapes is cut there.
+fn json_text<'a>(json: &'a [u8], key: &str) -> Option<&'a str> {
+    json_value(json, key)?.strip_prefix('"')?.split(['"', '\\']).next()
+}
+
+fn json_value<'a>(json: &'a [u8], key: &str) -> Option<&'a str> {
+    let json = std::str::from_utf8(json).ok()?;
+    let (_, behind) = json.split_once(&format!("\"{key}\""))?;
+    Some(behind.trim_start().strip_prefix(':')?.trim_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn info_is_read() {
+        let info = br#"{"server_id":"X","version":"2.9.0-rowcall.0.1.0", "max_payload": 1048576,"port":1}"#;
+        assert_eq!(json_number(info, "max_payload"), Some(1_048_576));
+        assert_eq!(json_text(info, "version"), Some("2.9.0-rowcall.0.1.0"));
+        assert_eq!(json_number(info, "nothing"), None);
+        assert_eq!(json_number(info, "server_id"), None);
+        assert_eq!(json_text(b"\xff", "version"), None);
+    }
+}
