@@ -4,14 +4,22 @@
 use crate::failure::Failure;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use once_cell::sync::OnceCell;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
+
+/// Becomes readable with the first signal, and is never read from: so every thread that waits is
+/// told. Handlers, not blocked signals and a signalfd: what is blocked stays blocked in the commands
+/// that `rowcall reply` runs, where `timeout` and `kill` would be without effect.
+static SIGNALLED: OnceCell<UnixStream> = OnceCell::new();
 
 /// The two signals, from now on to be waited for instead of ending the program.
 pub(crate) struct Interrupt {
-    fd: SignalFd,
+    signalled: &'static UnixStream,
 }
 
 /// How a wait ended.
@@ -26,21 +34,18 @@ pub(crate) enum Woken {
 }
 
 impl Interrupt {
-    /// Takes the signals over. Threads started later inherit that.
+    /// Takes the signals over, for the whole process.
     pub(crate) fn new() -> Result<Interrupt, Failure> {
-        let mut mask = SigSet::empty();
-        mask.add(Signal::SIGINT);
-        mask.add(Signal::SIGTERM);
-        let fd = mask.thread_block().and_then(|()| SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC));
-        Ok(Interrupt { fd: fd.map_err(|errno| Failure::other(format!("cannot receive signals: {errno}")))? })
+        let signalled = SIGNALLED.get_or_try_init(take_over);
+        let failed = |error| Failure::other(format!("cannot receive signals: {error}"));
+        Ok(Interrupt { signalled: signalled.map_err(failed)? })
     }
 
-    /// Waits for input, for a signal, or for a time. A signal is not used up: every thread that
-    /// waits is told.
+    /// Waits for input, for a signal, or for a time.
     pub(crate) fn wait(&self, input: BorrowedFd<'_>, until: Option<Instant>) -> Result<Woken, Failure> {
         loop {
-            let mut fds =
-                [PollFd::new(input, PollFlags::POLLIN), PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+            let signalled = self.signalled.as_fd();
+            let mut fds = [input, signalled].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             match poll(&mut fds, timeout(until)) {
                 Ok(0) if until.is_some_and(|until| until <= Instant::now()) => return Ok(Woken::Late),
                 Ok(0) | Err(Errno::EINTR) => {}
@@ -53,9 +58,16 @@ impl Interrupt {
 
     /// Waits for a signal, for so long; says whether one came.
     pub(crate) fn pause(&self, time: Duration) -> Result<bool, Failure> {
-        let woken = self.wait(self.fd.as_fd(), Some(Instant::now() + time))?;
+        let woken = self.wait(self.signalled.as_fd(), Some(Instant::now() + time))?;
         Ok(woken != Woken::Late)
     }
+}
+
+fn take_over() -> io::Result<UnixStream> {
+    let (signalled, signal) = UnixStream::pair()?;
+    pipe::register(SIGINT, signal.try_clone()?)?;
+    pipe::register(SIGTERM, signal)?;
+    Ok(signalled)
 }
 
 /// Rounded up to milliseconds; an hour at a time, for those who would wait for ever.
