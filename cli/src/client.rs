@@ -1,9 +1,9 @@
 //! A connection to the daemon, or to any server of the NATS client protocol: over a Unix socket or
 //! TCP, one thread, blocking. Only what the subcommands need.
 
+use crate::address::{Address, DaemonArgs, Place};
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, Woken};
-use clap::Args;
 use rowcall_wire::handshake::{Connect, Info};
 use rowcall_wire::parse::{self, Limits, ServerOp, Step};
 use rowcall_wire::{CONTROL_LINE_MAX, Message, PAYLOAD_CEILING, encode};
@@ -11,33 +11,13 @@ use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use url::Url;
 
 /// How long the daemon may take for a greeting, an answer to PING, or to take what is written.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The port that NATS clients use.
-const PORT_DEFAULT: u16 = 4222;
-
 /// How much a server may send in one operation.
 const LIMITS: Limits = Limits { control_line: 3 * CONTROL_LINE_MAX, payload: PAYLOAD_CEILING };
-
-/// Where the daemon is.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct DaemonArgs {
-    /// The daemon: nats://[USER:PASSWORD@]HOST[:PORT], HOST:PORT or unix:PATH
-    #[arg(
-        long,
-        short,
-        value_name = "URL",
-        env = "ROWCALL_SERVER",
-        default_value = "unix:/run/rowcall/rowcall.sock",
-        hide_env_values = true
-    )]
-    pub(crate) server: String,
-}
 
 /// A connection.
 pub(crate) struct Client {
@@ -73,25 +53,11 @@ enum Stream {
     Tcp(TcpStream),
 }
 
-/// Who the server is, and as whom to speak to it.
-#[derive(Debug, PartialEq, Eq)]
-struct Address {
-    place: Place,
-    user: Option<String>,
-    password: Option<String>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Place {
-    Unix(PathBuf),
-    Tcp(String, u16),
-}
-
 impl Client {
     /// Connects, greets, and makes sure that the daemon listens.
     pub(crate) fn connect(daemon: &DaemonArgs) -> Result<Client, Failure> {
         let address = Address::parse(&daemon.server)?;
-        let stream = address.dial().map_err(|error| Failure::daemon(not_there(&address, &error)))?;
+        let stream = Stream::dial(&address).map_err(|error| Failure::daemon(address.not_there(&error)))?;
         let mut client = Client { stream, input: Vec::new(), max_payload: 0, interrupt: Interrupt::new()? };
         client.greet(&address)?;
         Ok(client)
@@ -275,35 +241,9 @@ impl Event {
     }
 }
 
-impl Address {
-    fn parse(text: &str) -> Result<Address, Failure> {
-        let tcp = |host: &str, port| Place::Tcp(host.to_owned(), port);
-        if let Some(path) = text.strip_prefix("unix:") {
-            let place = Place::Unix(path.strip_prefix("//").unwrap_or(path).into());
-            return Ok(Address { place, user: None, password: None });
-        }
-        let wrong = |why: &str| Failure::usage(format!("--server {}: {why}", without_secrets(text)));
-        let whole = if text.contains("://") { text.to_owned() } else { format!("nats://{text}") };
-        let url = Url::parse(&whole).map_err(|error| wrong(&error.to_string()))?;
-        if url.scheme() != "nats" {
-            return Err(wrong("expected nats://HOST:PORT or unix:PATH"));
-        }
-        let host =
-            url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("there is no host in it"))?;
-        let decoded = |text: &str| {
-            url::form_urlencoded::parse(format!("x={}", text.replace('+', "%2B")).as_bytes())
-                .next()
-                .map(|(_, value)| value.into_owned())
-        };
-        Ok(Address {
-            place: tcp(host.trim_matches(['[', ']']), url.port().unwrap_or(PORT_DEFAULT)),
-            user: (!url.username().is_empty()).then(|| decoded(url.username())).flatten(),
-            password: url.password().and_then(decoded),
-        })
-    }
-
-    fn dial(&self) -> io::Result<Stream> {
-        match &self.place {
+impl Stream {
+    fn dial(address: &Address) -> io::Result<Stream> {
+        match &address.place {
             Place::Unix(path) => {
                 let stream = UnixStream::connect(path)?;
                 stream.set_write_timeout(Some(PATIENCE))?;
@@ -325,32 +265,7 @@ impl Address {
             }
         }
     }
-}
 
-/// A URL as it may be shown.
-fn without_secrets(text: &str) -> String {
-    match (text.find("://"), text.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => format!("{}…{}", &text[..scheme + 3], &text[at..]),
-        (None, Some(at)) => format!("…{}", &text[at..]),
-        _ => text.to_owned(),
-    }
-}
-
-fn not_there(address: &Address, error: &io::Error) -> String {
-    let place = match &address.place {
-        Place::Unix(path) => path.display().to_string(),
-        Place::Tcp(host, port) => format!("{host}:{port}"),
-    };
-    let advice = match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            "your account may not use that socket (see socket_mode and socket_group)"
-        }
-        _ => "is rowcalld running? Name another place with --server",
-    };
-    format!("cannot reach the daemon at {place}: {error}; {advice}")
-}
-
-impl Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Stream::Unix(stream) => stream.as_fd(),
@@ -370,34 +285,5 @@ impl Stream {
             Stream::Unix(stream) => stream.write_all(bytes),
             Stream::Tcp(stream) => stream.write_all(bytes),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses() {
-        let check = |text: &str, place, user: Option<&str>, password: Option<&str>| {
-            let expected =
-                Address { place, user: user.map(str::to_owned), password: password.map(str::to_owned) };
-            assert_eq!(Address::parse(text).unwrap(), expected, "{text}");
-        };
-        let tcp = |host: &str, port| Place::Tcp(host.to_owned(), port);
-        check("unix:/run/x.sock", Place::Unix("/run/x.sock".into()), None, None);
-        check("unix:///run/x.sock", Place::Unix("/run/x.sock".into()), None, None);
-        check("nats://db:4333", tcp("db", 4333), None, None);
-        check("db", tcp("db", 4222), None, None);
-        check("127.0.0.1:4333", tcp("127.0.0.1", 4333), None, None);
-        check("nats://[::1]:4333", tcp("::1", 4333), None, None);
-        check("nats://u:p%40s+s@db", tcp("db", 4222), Some("u"), Some("p@s+s"));
-        check("nats://token@db", tcp("db", 4222), Some("token"), None);
-    }
-
-    #[test]
-    fn secrets_are_not_shown() {
-        let error = Address::parse("http://user:secret@db").unwrap_err().to_string();
-        assert!(!error.contains("secret") && error.contains("…@db"), "{error}");
     }
 }

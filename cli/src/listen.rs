@@ -1,6 +1,7 @@
 //! `rowcall listen`: shows messages as they come. A daemon that goes away is waited for.
 
-use crate::client::{Client, DaemonArgs, Next, Received};
+use crate::address::DaemonArgs;
+use crate::client::{Client, Next, Received};
 use crate::failure::Failure;
 use crate::output;
 use clap::Args;

@@ -1,6 +1,7 @@
 //! rowcall, the command for people: arguments, the choice of the subcommand, the exit code. Each
 //! subcommand has a file of its own.
 
+mod address;
 mod client;
 mod failure;
 mod install;

@@ -1,6 +1,7 @@
 //! `rowcall notify`: publishes one message, and makes sure that the daemon has it.
 
-use crate::client::{Client, DaemonArgs};
+use crate::address::DaemonArgs;
+use crate::client::Client;
 use crate::failure::Failure;
 use crate::payload::Draft;
 use clap::Args;

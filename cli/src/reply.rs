@@ -2,7 +2,8 @@
 //! writes to stdout is the reply. A command that fails is answered with an error, so that the
 //! requester need not wait.
 
-use crate::client::{Client, DaemonArgs, Next, Received};
+use crate::address::DaemonArgs;
+use crate::client::{Client, Next, Received};
 use crate::failure::Failure;
 use crate::output;
 use clap::Args;

@@ -1,6 +1,7 @@
 //! `rowcall request`: publishes one request and shows its reply.
 
-use crate::client::{Client, DaemonArgs, Next, Received};
+use crate::address::DaemonArgs;
+use crate::client::{Client, Next, Received};
 use crate::failure::Failure;
 use crate::output;
 use crate::payload::Draft;
