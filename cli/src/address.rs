@@ -13,7 +13,7 @@ const PORT_DEFAULT: u16 = 4222;
 /// Where the daemon is.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DaemonArgs {
-    /// The daemon: nats://[USER:PASSWORD@]HOST[:PORT], HOST:PORT or unix:PATH
+    /// Where the daemon listens: unix:PATH, HOST:PORT or nats://[USER:PASSWORD@]HOST[:PORT]
     #[arg(
         long,
         short,
@@ -42,11 +42,14 @@ pub(crate) enum Place {
 impl Address {
     pub(crate) fn parse(text: &str) -> Result<Address, Failure> {
         let tcp = |host: &str, port| Place::Tcp(host.to_owned(), port);
+        let wrong = |why: &str| Failure::usage(format!("--server \"{}\": {why}", without_secrets(text)));
         if let Some(path) = text.strip_prefix("unix:") {
-            let place = Place::Unix(path.strip_prefix("//").unwrap_or(path).into());
-            return Ok(Address { place, user: None, password: None });
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() {
+                return Err(wrong("there is no path in it"));
+            }
+            return Ok(Address { place: Place::Unix(path.into()), user: None, password: None });
         }
-        let wrong = |why: &str| Failure::usage(format!("--server {}: {why}", without_secrets(text)));
         let whole = if text.contains("://") { text.to_owned() } else { format!("nats://{text}") };
         let url = Url::parse(&whole).map_err(|error| wrong(&error.to_string()))?;
         if url.scheme() != "nats" {
@@ -55,7 +58,9 @@ impl Address {
         let host =
             url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("there is no host in it"))?;
         let decoded = |text: &str| {
-            url::form_urlencoded::parse(format!("x={}", text.replace('+', "%2B")).as_bytes())
+            // What means something in a form means itself here.
+            let text = text.replace('+', "%2B").replace('&', "%26");
+            url::form_urlencoded::parse(format!("x={text}").as_bytes())
                 .next()
                 .map(|(_, value)| value.into_owned())
         };
@@ -74,11 +79,11 @@ impl Address {
         };
         let advice = match error.kind() {
             io::ErrorKind::PermissionDenied => {
-                "your account may not use that socket (see socket_mode and socket_group)"
+                "Your account may not use that socket (see socket_mode and socket_group in rowcalld's configuration)."
             }
-            _ => "is rowcalld running? Name another place with --server",
+            _ => "Is rowcalld running? If it listens elsewhere, say where with --server.",
         };
-        format!("cannot reach the daemon at {place}: {error}; {advice}")
+        format!("cannot reach the daemon at {place}: {error}\n  {advice}")
     }
 }
 
@@ -110,6 +115,7 @@ mod tests {
         check("127.0.0.1:4333", tcp("127.0.0.1", 4333), None, None);
         check("nats://[::1]:4333", tcp("::1", 4333), None, None);
         check("nats://u:p%40s+s@db", tcp("db", 4222), Some("u"), Some("p@s+s"));
+        check("nats://u:p&q=r;s@db", tcp("db", 4222), Some("u"), Some("p&q=r;s"));
         check("nats://token@db", tcp("db", 4222), Some("token"), None);
     }
 

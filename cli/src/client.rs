@@ -1,5 +1,5 @@
 //! A connection to the daemon, or to any server of the NATS client protocol: over a Unix socket or
-//! TCP, one thread, blocking. Only what the subcommands need.
+//! TCP, blocking. One thread reads; others may publish. Only what the subcommands need.
 
 use crate::address::{Address, DaemonArgs, Place};
 use crate::failure::Failure;
@@ -11,6 +11,7 @@ use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long the daemon may take for a greeting, an answer to PING, or to take what is written.
@@ -24,9 +25,18 @@ pub(crate) struct Client {
     stream: Stream,
     /// What has come and was not looked at yet.
     input: Vec<u8>,
+    /// The other half.
+    publisher: Publisher,
+    interrupt: Interrupt,
+}
+
+/// The half of a connection that is written to.
+#[derive(Clone)]
+pub(crate) struct Publisher {
+    /// Locked for one operation at a time, so that none stands within another.
+    stream: Arc<Mutex<Stream>>,
     /// The most that the daemon takes in a message.
     max_payload: usize,
-    interrupt: Interrupt,
 }
 
 /// A message, with bytes of its own.
@@ -58,7 +68,10 @@ impl Client {
     pub(crate) fn connect(daemon: &DaemonArgs) -> Result<Client, Failure> {
         let address = Address::parse(&daemon.server)?;
         let stream = Stream::dial(&address).map_err(|error| Failure::daemon(address.not_there(&error)))?;
-        let mut client = Client { stream, input: Vec::new(), max_payload: 0, interrupt: Interrupt::new()? };
+        let copy = stream.try_clone();
+        let copy = copy.map_err(|error| Failure::other(format!("cannot share a connection: {error}")))?;
+        let publisher = Publisher { stream: Arc::new(Mutex::new(copy)), max_payload: 0 };
+        let mut client = Client { stream, input: Vec::new(), publisher, interrupt: Interrupt::new()? };
         client.greet(&address)?;
         Ok(client)
     }
@@ -78,7 +91,7 @@ impl Client {
         if info.tls_required {
             return Err(Failure::daemon("the server wants TLS, which this version cannot do"));
         }
-        self.max_payload = info.max_payload;
+        self.publisher.max_payload = info.max_payload;
         let token = address.password.is_none().then(|| address.user.clone()).flatten();
         let connect = Connect {
             verbose: Some(false),
@@ -100,17 +113,9 @@ impl Client {
         self.flush().map(drop)
     }
 
-    /// Publishes.
-    pub(crate) fn publish(&mut self, message: &Message<'_>) -> Result<(), Failure> {
-        if message.body.len() > self.max_payload {
-            let (size, most) = (message.body.len(), self.max_payload);
-            return Err(Failure::other(format!(
-                "the message has {size} bytes, the daemon takes {most} (max_payload)"
-            )));
-        }
-        let mut bytes = Vec::new();
-        encode::publish(&mut bytes, message);
-        self.write(&bytes)
+    /// The half that publishes, for other threads as well.
+    pub(crate) fn publisher(&self) -> &Publisher {
+        &self.publisher
     }
 
     /// Subscribes.
@@ -151,8 +156,8 @@ impl Client {
     }
 
     /// Waits for a while, unless Ctrl-C comes; says whether it came.
-    pub(crate) fn pause(time: Duration) -> Result<bool, Failure> {
-        Interrupt::new()?.pause(time)
+    pub(crate) fn pause(&self, time: Duration) -> Result<bool, Failure> {
+        self.interrupt.pause(time)
     }
 
     fn await_answer(&mut self, what: &str) -> Result<(), Failure> {
@@ -198,8 +203,28 @@ impl Client {
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.stream
+    fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
+        self.publisher.write(bytes)
+    }
+}
+
+impl Publisher {
+    /// Publishes.
+    pub(crate) fn publish(&self, message: &Message<'_>) -> Result<(), Failure> {
+        if message.body.len() > self.max_payload {
+            let (size, most) = (message.body.len(), self.max_payload);
+            return Err(Failure::other(format!(
+                "the message has {size} bytes, the daemon takes {most} (max_payload)"
+            )));
+        }
+        let mut bytes = Vec::new();
+        encode::publish(&mut bytes, message);
+        self.write(&bytes)
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        stream
             .write_all(bytes)
             .map_err(|error| Failure::daemon(format!("the connection to the daemon broke: {error}")))
     }
@@ -264,6 +289,13 @@ impl Stream {
                 Err(last)
             }
         }
+    }
+
+    fn try_clone(&self) -> io::Result<Stream> {
+        Ok(match self {
+            Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
+            Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
+        })
     }
 
     fn as_fd(&self) -> BorrowedFd<'_> {

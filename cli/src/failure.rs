@@ -21,6 +21,11 @@ impl Failure {
         Failure { code: 2, text: text.into() }
     }
 
+    /// Whoever read our stdout has seen enough: no failure to speak of.
+    pub(crate) fn reader_left() -> Failure {
+        Failure { code: 0, text: String::new() }
+    }
+
     /// Nobody subscribes to the subject of the request.
     pub(crate) fn no_responders(subject: &str) -> Failure {
         Failure { code: 3, text: format!("nobody answers to {subject} (no responders)") }
@@ -51,6 +56,11 @@ impl Failure {
         ExitCode::from(self.code)
     }
 
+    /// Whether there is something to tell.
+    pub(crate) fn is_worth_telling(&self) -> bool {
+        self.code != 0
+    }
+
     /// Whether trying again later may help: the daemon was away.
     pub(crate) fn is_daemon(&self) -> bool {
         self.code == 5
@@ -68,7 +78,7 @@ fn advice(number: u32) -> &'static str {
     match number {
         1045 | 1698 => "\n  Name an account with -u and -p; as root, `sudo rowcall …` often needs neither.",
         1044 | 1142 | 1227 => {
-            "\n  The account needs INSERT and DELETE on the database mysql, and the right to switch off the \
+            "\n  The account needs SELECT, INSERT and DELETE on the database mysql, and the right to switch off the \
              binary log for its session (MySQL: SYSTEM_VARIABLES_ADMIN or SUPER; MariaDB: BINLOG ADMIN)."
         }
         1126 => {

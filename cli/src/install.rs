@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use crate::output;
-use crate::server::ServerArgs;
+use crate::server::{HEADING, ServerArgs};
 use clap::Args;
 use rowcall_mysql::{Connection, quoted};
 use serde_json::json;
@@ -15,22 +15,30 @@ use std::path::{Path, PathBuf};
 /// that they stand in one place.
 const INSTALL_SQL: &str = include_str!("../../sql/install.sql");
 
-#[derive(Args)]
-pub(crate) struct Install {
-    #[command(flatten)]
-    pub(crate) server: ServerArgs,
+const AFTER_HELP: &str = "\
+Run it on the server's machine, as an account that may write into the plugin directory:
+  sudo rowcall install
+  sudo rowcall install -S /run/mysqld/mysqld.sock -u root -p
+A second run changes nothing that is already in place.";
 
-    /// The library; else it is looked for beside this program
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Install {
+    /// Library to install, if it is not the one that came with this program
     #[arg(long, value_name = "FILE")]
     library: Option<PathBuf>,
 
-    /// The library is in the plugin directory already: only create the functions
+    /// Only create the functions: the library is in the plugin directory already
     #[arg(long)]
     no_copy: bool,
 
-    /// Only show the SQL that would be run by hand
+    /// Change nothing; show the SQL that creates the functions by hand
     #[arg(long)]
     print: bool,
+
+    // Last: a heading holds for all that follows.
+    #[command(flatten, next_help_heading = HEADING)]
+    pub(crate) server: ServerArgs,
 }
 
 /// A function as install.sql creates it.
@@ -48,8 +56,7 @@ pub(crate) struct Report {
 impl Install {
     pub(crate) fn run(self, json: bool) -> Result<(), Failure> {
         if self.print {
-            print!("{INSTALL_SQL}");
-            return Ok(());
+            return output::bytes(INSTALL_SQL.as_bytes());
         }
         let report = Report { json };
         let mut connection = self.server.connect()?;
@@ -228,7 +235,7 @@ impl Report {
         } else {
             format!("{kind:<9} {what:<45} {done}")
         };
-        output::line(&line).map_err(|error| Failure::other(format!("cannot write to stdout: {error}")))
+        output::line(&line)
     }
 }
 

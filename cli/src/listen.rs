@@ -1,28 +1,32 @@
 //! `rowcall listen`: shows messages as they come. A daemon that goes away is waited for.
 
 use crate::address::DaemonArgs;
-use crate::client::{Client, Next, Received};
 use crate::failure::Failure;
 use crate::output;
+use crate::subscription::Subscription;
 use clap::Args;
-use jiff::Zoned;
-use rowcall_wire::subject;
-use std::time::Duration;
 
-/// How long to wait before another attempt when the daemon has gone.
-const AGAIN: Duration = Duration::from_millis(500);
+const AFTER_HELP: &str = "\
+Examples:
+  rowcall listen 'shop.orders.>'
+  rowcall listen --json -n 1 shop.orders.created
+
+A message is shown as time, subject, payload, and headers in brackets if it has any. With --json it
+is an object with time, subject, payload (or payload_base64, if it is no text), reply and headers.";
 
 #[derive(Args)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct Listen {
-    /// What to listen to; `*` stands for one token, `>` for all the rest: 'shop.orders.>'
+    /// What to listen to: tokens with dots between them; * stands for any one token, > at the end
+    /// for one or more. Quote it, or the shell takes * and > for itself: 'shop.orders.>'
     #[arg(required = true, value_name = "SUBJECT")]
     subjects: Vec<String>,
 
-    /// Share the messages with all listeners of this queue group: each goes to one of them
-    #[arg(long, short)]
+    /// Be one of a queue group: each message goes to only one of those who give the same name
+    #[arg(long, short, value_name = "NAME")]
     queue: Option<String>,
 
-    /// Leave after so many messages
+    /// Leave after this many messages
     #[arg(long, short = 'n', value_name = "N")]
     count: Option<u64>,
 
@@ -30,91 +34,16 @@ pub(crate) struct Listen {
     daemon: DaemonArgs,
 }
 
-/// Why listening to one connection ended.
-enum End {
-    /// Ctrl-C, or all that was asked for has come.
-    Done,
-    /// The daemon has gone.
-    Lost(Failure),
-}
-
 impl Listen {
     pub(crate) fn run(self, json: bool) -> Result<(), Failure> {
-        for filter in &self.subjects {
-            if !subject::valid_filter(filter.as_bytes()) {
-                return Err(Failure::usage(format!("\"{filter}\" cannot be subscribed to")));
-            }
-        }
-        let mut left = self.count.unwrap_or(u64::MAX);
-        let mut client = Client::connect(&self.daemon)?;
-        loop {
-            match self.hear(&mut client, &mut left, json)? {
-                End::Done => return Ok(()),
-                End::Lost(failure) => eprintln!("rowcall: {failure}; trying again"),
-            }
-            drop(client);
-            client = match self.reconnect()? {
-                Some(client) => client,
-                None => return Ok(()),
-            };
-        }
-    }
-
-    fn hear(&self, client: &mut Client, left: &mut u64, json: bool) -> Result<End, Failure> {
-        let early = match self.subscribe(client) {
-            Ok(early) => early,
-            Err(failure) if failure.is_daemon() => return Ok(End::Lost(failure)),
-            Err(failure) => return Err(failure),
-        };
+        let mut subscription = Subscription::new(&self.daemon, &self.subjects, self.queue.as_deref())?;
         eprintln!("listening to {}", self.subjects.join(", "));
-        for message in early {
-            if show(&message, left, json)? {
-                return Ok(End::Done);
-            }
+        let mut left = self.count.unwrap_or(u64::MAX);
+        while left > 0 {
+            let Some(message) = subscription.next()? else { break };
+            output::message(&message, json)?;
+            left -= 1;
         }
-        loop {
-            match client.next(None) {
-                Ok(Next::Message(message)) => {
-                    if show(&message, left, json)? {
-                        return Ok(End::Done);
-                    }
-                }
-                Ok(Next::Interrupted) => return Ok(End::Done),
-                Ok(Next::Late) => {}
-                Err(failure) if failure.is_daemon() => return Ok(End::Lost(failure)),
-                Err(failure) => return Err(failure),
-            }
-        }
+        Ok(())
     }
-
-    fn subscribe(&self, client: &mut Client) -> Result<Vec<Received>, Failure> {
-        for (sid, filter) in (1..).zip(&self.subjects) {
-            client.subscribe(filter, self.queue.as_deref(), sid)?;
-        }
-        client.flush()
-    }
-
-    /// Tries until it works, or until Ctrl-C.
-    fn reconnect(&self) -> Result<Option<Client>, Failure> {
-        loop {
-            if Client::pause(AGAIN)? {
-                return Ok(None);
-            }
-            match Client::connect(&self.daemon) {
-                Err(failure) if failure.is_daemon() => {}
-                result => return result.map(Some),
-            }
-        }
-    }
-}
-
-/// Shows one message, and says whether it was the last that was asked for.
-fn show(message: &Received, left: &mut u64, json: bool) -> Result<bool, Failure> {
-    if *left > 0 {
-        let now = Zoned::now();
-        let line = if json { output::for_programs(message, &now) } else { output::for_people(message, &now) };
-        output::line(&line).map_err(|error| Failure::other(format!("cannot write to stdout: {error}")))?;
-        *left -= 1;
-    }
-    Ok(*left == 0)
 }

@@ -13,6 +13,7 @@ mod payload;
 mod reply;
 mod request;
 mod server;
+mod subscription;
 mod uninstall;
 
 use clap::{ArgAction, Parser, Subcommand};
@@ -26,7 +27,7 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
 
-    /// One JSON object a line, for programs
+    /// Write JSON, one object a line, for programs
     #[arg(long, global = true)]
     json: bool,
 
@@ -46,14 +47,16 @@ enum Command {
     Listen(listen::Listen),
     /// Publish one message
     Notify(notify::Notify),
-    /// Publish one request and show its reply
+    /// Publish one request, wait for its reply and show it
     Request(request::Request),
-    /// Answer requests: each runs a command, payload on its stdin, reply from its stdout
+    /// Answer requests by running a command for each
     Reply(reply::Reply),
 }
 
 const AFTER_HELP: &str = "\
-The daemon is found with --server, else with ROWCALL_SERVER, else at unix:/run/rowcall/rowcall.sock.
+install and uninstall speak to the database server, with the flags of the mysql and mariadb clients.
+The others speak to the daemon, rowcalld: found with --server, else with ROWCALL_SERVER, else at
+unix:/run/rowcall/rowcall.sock.
 
 Exit codes: 0 done, or left with Ctrl-C; 1 failed; 2 wrong arguments; 3 nobody answers to that
 subject; 4 no reply in time; 5 the daemon cannot be reached; 6 the database server cannot be
@@ -64,7 +67,9 @@ fn main() -> ExitCode {
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("rowcall: {failure}");
+            if failure.is_worth_telling() {
+                eprintln!("rowcall: {failure}");
+            }
             failure.exit_code()
         }
     }

@@ -1,25 +1,39 @@
 //! What people and programs see of a message: a line for a terminal, or a JSON object.
 
 use crate::client::Received;
+use crate::failure::Failure;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Zoned;
 use rowcall_wire::headers;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 
-/// Writes one line to stdout, at once: whoever reads it may be waiting for it.
-pub(crate) fn line(text: &str) -> io::Result<()> {
+/// Shows a message that has just come, for people or for programs.
+pub(crate) fn message(message: &Received, json: bool) -> Result<(), Failure> {
+    let now = Zoned::now();
+    line(&if json { for_programs(message, &now) } else { for_people(message, &now) })
+}
+
+/// Writes one line to stdout.
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
+    bytes(format!("{text}\n").as_bytes())
+}
+
+/// Writes to stdout, at once: whoever reads it may be waiting for it.
+pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.write_all(b"\n")?;
-    out.flush()
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+        // As in `rowcall listen … | head`.
+        ErrorKind::BrokenPipe => Failure::reader_left(),
+        _ => Failure::other(format!("cannot write to stdout: {error}")),
+    })
 }
 
 /// A message for a person: time, subject, payload, on one line. Control characters are shown, not
 /// sent to the terminal.
-pub(crate) fn for_people(message: &Received, now: &Zoned) -> String {
+fn for_people(message: &Received, now: &Zoned) -> String {
     let mut line = format!("{}  {}  ", now.strftime("%H:%M:%S%.3f"), visible(&message.subject));
     line.push_str(&visible(&message.payload));
     for (name, value) in headers::pairs(&message.headers) {
@@ -29,7 +43,7 @@ pub(crate) fn for_people(message: &Received, now: &Zoned) -> String {
 }
 
 /// The same for a program. A payload that is no UTF-8 comes as `payload_base64` instead.
-pub(crate) fn for_programs(message: &Received, now: &Zoned) -> String {
+fn for_programs(message: &Received, now: &Zoned) -> String {
     let mut object = payload(&message.payload);
     object.insert("time".into(), now.timestamp().to_string().into());
     object.insert("subject".into(), String::from_utf8_lossy(&message.subject).into());

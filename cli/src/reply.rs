@@ -3,27 +3,40 @@
 //! requester need not wait.
 
 use crate::address::DaemonArgs;
-use crate::client::{Client, Next, Received};
+use crate::client::{Publisher, Received};
 use crate::failure::Failure;
 use crate::output;
+use crate::subscription::Subscription;
 use clap::Args;
-use jiff::Zoned;
-use rowcall_wire::{Message, headers, subject};
+use rowcall_wire::{Message, headers};
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
 
-/// How long to wait before another attempt when the daemon has gone.
-const AGAIN: Duration = Duration::from_millis(500);
+/// Requests that may wait for a free job; more wait in the connection. Whoever asked them will have
+/// given up long before.
+const WAITING_MAX: usize = 256;
+
+const AFTER_HELP: &str = "\
+Example:
+  rowcall reply shop.approve -- ./approve.sh
+
+The command gets the payload on stdin and the request's subject in ROWCALL_SUBJECT; what it writes
+to stdout is the reply, without anything added or taken away. If it ends with another exit code than
+0, whoever asked is told that the worker failed: rowcall_request() returns NULL then, and
+rowcall_last_error() says 'failed'.";
 
 #[derive(Args)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct Reply {
-    /// The requests to answer; may hold wildcards
+    /// Subject to answer; may hold the wildcards * and >, then quote it
     subject: String,
 
-    /// The queue group: each request goes to one of its members
-    #[arg(long, short, default_value = "rowcall-reply")]
+    /// Queue group to be one of: each request goes to only one of those who give the same name
+    #[arg(long, short, value_name = "NAME", default_value = "rowcall-reply")]
     queue: String,
 
     /// How many requests to work on at a time
@@ -33,73 +46,54 @@ pub(crate) struct Reply {
     #[command(flatten)]
     daemon: DaemonArgs,
 
-    /// The command, and its arguments; ROWCALL_SUBJECT in its environment is the request's subject
+    /// Command to run for each request, and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
+/// A request, and where its answer goes.
+struct Work {
+    request: Received,
+    publisher: Publisher,
+}
+
 impl Reply {
+    /// One thread reads requests, the others work on them: so whichever job is free takes the next,
+    /// and the daemon's questions whether we are there are answered while commands run.
     pub(crate) fn run(self, json: bool) -> Result<(), Failure> {
-        if !subject::valid_filter(self.subject.as_bytes()) {
-            return Err(Failure::usage(format!("\"{}\" cannot be subscribed to", self.subject)));
-        }
-        // Every job is a member of the queue group with a connection of its own: the daemon
-        // spreads the requests. All connect before any works, so that a mistake is told at once.
-        let clients = (0..self.jobs).map(|_| self.connect()).collect::<Result<Vec<_>, _>>()?;
+        let filters = [self.subject.clone()];
+        let mut subscription = Subscription::new(&self.daemon, &filters, Some(&self.queue))?;
         eprintln!("answering {} with {}", self.subject, self.command.join(" "));
+        let (queue, work) = mpsc::sync_channel(WAITING_MAX);
+        let work = Mutex::new(work);
+        let leaving = AtomicBool::new(false);
         thread::scope(|scope| {
-            let jobs: Vec<_> =
-                clients.into_iter().map(|client| scope.spawn(|| self.work(client, json))).collect();
-            jobs.into_iter()
-                .try_for_each(|job| job.join().unwrap_or_else(|_| Err(Failure::other("a job panicked"))))
+            for _ in 0..self.jobs {
+                scope.spawn(|| self.work(&work, &leaving));
+            }
+            let result = take_in(&mut subscription, &queue, json);
+            // What has begun is finished; what has not, another worker may still be asked.
+            leaving.store(true, Relaxed);
+            drop(queue);
+            result
         })
     }
 
-    fn connect(&self) -> Result<Client, Failure> {
-        let mut client = Client::connect(&self.daemon)?;
-        client.subscribe(&self.subject, Some(&self.queue), 1)?;
-        // A request that comes before the PONG would be thrown away here; its requester waits in
-        // vain, as it would have a moment earlier. So none is: they are few, and answered first.
-        for request in client.flush()? {
-            self.answer(&mut client, &request, false)?;
-        }
-        Ok(client)
-    }
-
-    fn work(&self, mut client: Client, json: bool) -> Result<(), Failure> {
+    /// One job: whatever comes next, until we leave.
+    fn work(&self, work: &Mutex<Receiver<Work>>, leaving: &AtomicBool) {
         loop {
-            match self.serve(&mut client, json) {
-                Ok(()) => return Ok(()),
-                Err(failure) if failure.is_daemon() => eprintln!("rowcall: {failure}; trying again"),
-                Err(failure) => return Err(failure),
+            let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            let Ok(Work { request, publisher }) = next else { return };
+            if leaving.load(Relaxed) {
+                return;
             }
-            drop(client);
-            client = loop {
-                if Client::pause(AGAIN)? {
-                    return Ok(());
-                }
-                match self.connect() {
-                    Err(failure) if failure.is_daemon() => {}
-                    result => break result?,
-                }
-            };
-        }
-    }
-
-    fn serve(&self, client: &mut Client, json: bool) -> Result<(), Failure> {
-        loop {
-            match client.next(None)? {
-                Next::Message(request) => self.answer(client, &request, json)?,
-                Next::Interrupted => return Ok(()),
-                Next::Late => {}
+            if let Err(failure) = self.answer(&request, &publisher) {
+                eprintln!("rowcall: {failure}; a reply was lost");
             }
         }
     }
 
-    fn answer(&self, client: &mut Client, request: &Received, json: bool) -> Result<(), Failure> {
-        let now = Zoned::now();
-        let line = if json { output::for_programs(request, &now) } else { output::for_people(request, &now) };
-        output::line(&line).map_err(|error| Failure::other(format!("cannot write to stdout: {error}")))?;
+    fn answer(&self, request: &Received, publisher: &Publisher) -> Result<(), Failure> {
         let result = self.execute(request);
         // A message that is no request is worked on all the same; nobody waits for the answer.
         let Some(reply) = &request.reply else { return Ok(()) };
@@ -110,11 +104,11 @@ impl Reply {
             }
             Err(error) => error_reply(-1, &format!("cannot run {}: {error}", self.command[0]), Vec::new()),
         };
-        match client.publish(&Message { subject: reply, reply: None, body: &body, header_len }) {
+        match publisher.publish(&Message { subject: reply, reply: None, body: &body, header_len }) {
             // The daemon takes no such reply: say so instead, or the requester waits in vain.
             Err(failure) if !failure.is_daemon() => {
                 let (body, header_len) = error_reply(-1, &failure.to_string(), Vec::new());
-                client.publish(&Message { subject: reply, reply: None, body: &body, header_len })
+                publisher.publish(&Message { subject: reply, reply: None, body: &body, header_len })
             }
             result => result,
         }
@@ -135,6 +129,17 @@ impl Reply {
             child.wait_with_output()
         })
     }
+}
+
+/// Shows each request that comes and puts it on the list, until Ctrl-C.
+fn take_in(subscription: &mut Subscription<'_>, queue: &SyncSender<Work>, json: bool) -> Result<(), Failure> {
+    while let Some(request) = subscription.next()? {
+        output::message(&request, json)?;
+        // It fails only if every job has panicked.
+        let work = Work { request, publisher: subscription.publisher().clone() };
+        queue.send(work).map_err(|_| Failure::other("no job is left"))?;
+    }
+    Ok(())
 }
 
 /// The body of an answer that says that the work was not done, and the length of its headers.

@@ -7,22 +7,31 @@ use crate::output;
 use crate::payload::Draft;
 use clap::Args;
 use rowcall_wire::headers;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 /// The subscription for the reply: the only one of the connection.
 const SID: u64 = 1;
 
+const AFTER_HELP: &str = "\
+Example:
+  rowcall request shop.approve '{\"amount\":12.50}'
+
+The reply goes to stdout as it is; with --json, as an object with payload (or payload_base64, if it
+is no text). Exit code 3: nobody answers to that subject; 4: no reply in time; 7: the worker
+answered that it failed.";
+
 #[derive(Args)]
+#[command(after_help = AFTER_HELP)]
 pub(crate) struct Request {
-    /// The subject to ask: shop.approve
+    /// Subject to ask: shop.approve
     subject: String,
 
-    /// The payload; "-" reads it from stdin
+    /// Payload; - reads it from stdin
     payload: String,
 
-    /// A header, "Name: value"; may be given more than once
-    #[arg(long, short = 'H', value_name = "HEADER")]
+    /// Header to send along; may be given more than once
+    #[arg(long, short = 'H', value_name = "NAME: VALUE")]
     header: Vec<String>,
 
     /// How long to wait for the reply, in milliseconds
@@ -39,7 +48,7 @@ impl Request {
         let mut client = Client::connect(&self.daemon)?;
         let inbox = format!("_INBOX.rowcall.{:016x}", random());
         client.subscribe(&inbox, None, SID)?;
-        client.publish(&draft.message(Some(inbox.as_bytes())))?;
+        client.publisher().publish(&draft.message(Some(inbox.as_bytes())))?;
         let until = Instant::now() + Duration::from_millis(self.timeout);
         let reply = match client.next(Some(until))? {
             Next::Message(reply) => reply,
@@ -55,7 +64,7 @@ impl Request {
         {
             return Err(Failure::no_responders(&self.subject));
         }
-        show(&reply, json).map_err(|error| Failure::other(format!("cannot write to stdout: {error}")))?;
+        show(&reply, json)?;
         match headers::value(&reply.headers, headers::SERVICE_ERROR) {
             Some(text) => {
                 Err(Failure::worker(format!("the worker failed: {}", String::from_utf8_lossy(text))))
@@ -66,16 +75,15 @@ impl Request {
 }
 
 /// A program gets the bytes as they are; a person's prompt starts on a line of its own.
-fn show(reply: &Received, json: bool) -> std::io::Result<()> {
+fn show(reply: &Received, json: bool) -> Result<(), Failure> {
     if json {
         return output::line(&serde_json::Value::Object(output::payload(&reply.payload)).to_string());
     }
-    let mut out = std::io::stdout().lock();
-    out.write_all(&reply.payload)?;
-    if out.is_terminal() && !reply.payload.ends_with(b"\n") {
-        out.write_all(b"\n")?;
+    output::bytes(&reply.payload)?;
+    if std::io::stdout().is_terminal() && !reply.payload.ends_with(b"\n") {
+        output::bytes(b"\n")?;
     }
-    out.flush()
+    Ok(())
 }
 
 /// Nobody should guess an inbox: what is published there is taken for the reply.

@@ -11,29 +11,32 @@ use std::time::Duration;
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What stands above these flags in a help page.
+pub(crate) const HEADING: &str = "Database server (the flags of the mysql and mariadb clients)";
+
 #[derive(Args)]
 pub(crate) struct ServerArgs {
-    /// The server's host
+    /// Host to connect to
     #[arg(short = 'h', long)]
     host: Option<String>,
 
-    /// The server's TCP port
+    /// TCP port to connect to
     #[arg(short = 'P', long)]
     port: Option<u16>,
 
-    /// The server's Unix socket
+    /// Unix socket to connect to
     #[arg(short = 'S', long, value_name = "PATH")]
     socket: Option<PathBuf>,
 
-    /// The account
+    /// Account to connect as
     #[arg(short = 'u', long)]
     user: Option<String>,
 
-    /// The password, right behind the flag (-pSECRET); without one, it is asked for
+    /// Its password, right behind the flag (-pSECRET); with the flag alone, it is asked for
     #[arg(short = 'p', long, num_args = 0..=1, require_equals = true, env = "MYSQL_PWD", hide_env_values = true)]
     password: Option<Option<String>>,
 
-    /// Read only this option file
+    /// Read this option file and no other; the groups are [client] and [rowcall]
     #[arg(long, value_name = "FILE")]
     defaults_file: Option<PathBuf>,
 
@@ -41,11 +44,11 @@ pub(crate) struct ServerArgs {
     #[arg(long, conflicts_with = "defaults_file")]
     no_defaults: bool,
 
-    /// Refuse a connection that is not encrypted
+    /// Connect only if the connection is encrypted
     #[arg(long)]
     ssl: bool,
 
-    /// The authority that the server's certificate must come from (PEM)
+    /// Connect only if the server's certificate comes from this authority (PEM)
     #[arg(long, value_name = "FILE")]
     ssl_ca: Option<PathBuf>,
 }

@@ -4,7 +4,8 @@ use crate::failure::Failure;
 use crate::install::{
     self, Report, drop_function, functions, plugin_directory, recorded_library, switch_off_binlog,
 };
-use crate::server::ServerArgs;
+use crate::output;
+use crate::server::{HEADING, ServerArgs};
 use clap::Args;
 use rowcall_mysql::Connection;
 use std::fs;
@@ -12,25 +13,30 @@ use std::path::PathBuf;
 
 const UNINSTALL_SQL: &str = include_str!("../../sql/uninstall.sql");
 
-#[derive(Args)]
-pub(crate) struct Uninstall {
-    #[command(flatten)]
-    server: ServerArgs,
+const AFTER_HELP: &str = "\
+Triggers that call the functions fail afterwards, unless they call them as sql/examples does:
+drop them first.";
 
-    /// Leave the library in the plugin directory
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Uninstall {
+    /// Only drop the functions: leave the library in the plugin directory
     #[arg(long)]
     no_remove: bool,
 
-    /// Only show the SQL that would be run by hand
+    /// Change nothing; show the SQL that drops the functions by hand
     #[arg(long)]
     print: bool,
+
+    // Last: a heading holds for all that follows.
+    #[command(flatten, next_help_heading = HEADING)]
+    server: ServerArgs,
 }
 
 impl Uninstall {
     pub(crate) fn run(self, json: bool) -> Result<(), Failure> {
         if self.print {
-            print!("{UNINSTALL_SQL}");
-            return Ok(());
+            return output::bytes(UNINSTALL_SQL.as_bytes());
         }
         let report = Report { json };
         let mut connection = self.server.connect()?;
