@@ -138,7 +138,7 @@ impl Kind {
                 .args(["--skip-test-db", "--innodb-log-file-size=8M", &at])),
             Kind::MySql => run(self.command().args(["--initialize-insecure", &at])),
             Kind::MySql56 => {
-                copy(&self.root().join("data"), data);
+                copy(&self.root().join("data/mysql"), data);
             }
         }
     }
