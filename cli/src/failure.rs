@@ -81,6 +81,10 @@ fn advice(number: u32) -> &'static str {
             "\n  The account needs SELECT, INSERT and DELETE on the database mysql, and the right to switch off the \
              binary log for its session (MySQL: SYSTEM_VARIABLES_ADMIN or SUPER; MariaDB: BINLOG ADMIN)."
         }
+        1125 => {
+            "\n  The server was started while the library was missing, and cannot forget the function: restart it, \
+             then run this again."
+        }
         1126 => {
             "\n  The server cannot load the library. Is this command running on the server's machine, and may \
              the server's account read the file?"

@@ -62,10 +62,11 @@ impl Install {
         let mut connection = self.server.connect()?;
         let version = ask(&mut connection, "SELECT VERSION()")?;
         report.say("server", &version, "connected")?;
+        // First what an account without rights stumbles over: then nothing was changed.
+        switch_off_binlog(&mut connection)?;
         if !self.no_copy {
             self.put_library(&mut connection, &report)?;
         }
-        switch_off_binlog(&mut connection)?;
         for function in functions() {
             let done = create(&mut connection, &function)?;
             report.say("function", function.name, done)?;
@@ -177,8 +178,9 @@ fn create(connection: &mut Connection, function: &Function) -> Result<&'static s
 /// Whether the server really has a function that it has on record: one whose library was missing
 /// when the server started is on record only.
 fn is_known(connection: &mut Connection, name: &str) -> bool {
-    /// "FUNCTION does not exist", from MySQL and from MariaDB.
-    const UNKNOWN: [u32; 2] = [1305, 1128];
+    /// "FUNCTION does not exist", from MySQL and from MariaDB; and "No database selected", from a
+    /// server that goes on to look for a stored function of that name.
+    const UNKNOWN: [u32; 3] = [1305, 1128, 1046];
     // Called without arguments most of them refuse, but they are there.
     let result = connection.query(format!("DO {name}()"));
     !result.is_err_and(|error| UNKNOWN.contains(&error.number))
@@ -189,7 +191,7 @@ pub(crate) fn drop_function(connection: &mut Connection, name: &str) -> Result<(
     let sql = format!("DROP FUNCTION IF EXISTS {name}");
     connection.query(&sql).map_err(|error| Failure::server(&sql, &error))?;
     if recorded_library(connection, name)?.is_some() {
-        // MySQL 5.6 does not drop what it could not load; the row would stay for ever.
+        // MySQL does not drop what it could not load; the row would stay for ever.
         let sql = format!("DELETE FROM mysql.func WHERE name = {}", quoted(name));
         connection.query(&sql).map_err(|error| Failure::server(&sql, &error))?;
     }
