@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 /// A server and its daemon. They end in this order, and their folder goes last.
 pub struct Site {
-    /// The server, with the functions installed.
+    /// The server, usually with the functions installed.
     pub server: Server,
     /// The daemon, unless it was not wanted or was taken away.
     pub daemon: Option<Daemon>,
@@ -41,16 +41,24 @@ impl Site {
     /// # Panics
     /// If something does not start.
     pub fn with_server_arguments(kind: Kind, arguments: &[&str]) -> Option<Site> {
+        let site = Site::bare(kind, arguments)?;
+        let output = site.rowcall(&["install"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Some(site)
+    }
+
+    /// Only the server, without the functions.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn bare(kind: Kind, arguments: &[&str]) -> Option<Site> {
         if !kind.is_there() {
             return None;
         }
         let folder = crate::folder();
         let socket = folder.path().join("rowcall.sock");
         let server = Server::start_with(kind, folder.path(), &socket, arguments);
-        let site = Site { server, daemon: None, socket, folder };
-        let output = site.rowcall(&["install"]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Some(site)
+        Some(Site { server, daemon: None, socket, folder })
     }
 
     /// Starts the daemon, for the first time or again.
