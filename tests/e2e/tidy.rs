@@ -248,6 +248,16 @@ fn the_scripts_name_the_library_of_this_version() {
     assert!(!creating.is_empty() && creating.iter().all(|line| line.contains(&library)), "{creating:#?}");
 }
 
+/// Every source file has its line in the tour, under its whole path, so that it can be searched for.
+#[test]
+fn the_source_tour_names_every_file() {
+    let readme = read("README.md");
+    let (_, tour) = readme.split_once("Source tour").expect("README.md has a source tour");
+    let missing: Vec<String> =
+        sources().into_iter().map(|(path, _)| path).filter(|path| !holds(tour, path)).collect();
+    assert!(missing.is_empty(), "not in README.md's source tour:\n{}", missing.join("\n"));
+}
+
 /// The checker can fail, and says where.
 #[test]
 fn what_is_untidy_is_found() {
