@@ -339,10 +339,11 @@ fn body<'a>(
         return Err(Violation::Payload);
     }
     let end = start + size;
-    match input.get(end..end + 2) {
-        None => Ok(Step::More(end + 2)),
-        Some(b"\r\n") => Ok(Step::Op(&input[start..end], end + 2)),
-        Some(_) => Err(Violation::UnknownOperation),
+    // A wrong byte is refused when it comes: whoever miscounted may wait for an answer.
+    match input.get(end..).unwrap_or_default() {
+        [b'\r', b'\n', ..] => Ok(Step::Op(&input[start..end], end + 2)),
+        [] | [b'\r'] => Ok(Step::More(end + 2)),
+        _ => Err(Violation::UnknownOperation),
     }
 }
 
@@ -454,6 +455,7 @@ mod tests {
         refuse("PX", Violation::UnknownOperation);
         refuse("SUBa 1\r\n", Violation::UnknownOperation);
         refuse("PUB a 2\r\nhello\r\n", Violation::UnknownOperation);
+        refuse("PUB a 2\r\nhi\n", Violation::UnknownOperation);
         refuse("PUB a 65\r\n", Violation::Payload);
         refuse("PUB a 999999999\r\n", Violation::Payload);
         refuse("PUB a 10000000000\r\n", Violation::Malformed);
