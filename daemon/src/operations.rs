@@ -91,7 +91,7 @@ impl Daemon {
     }
 
     fn on_connect(&mut self, key: Key, json: &[u8]) {
-        let Ok(connect) = serde_json::from_slice::<Connect>(json) else {
+        let Some(connect) = Connect::from_json(json) else {
             return self.leave(key, Reason::Malformed);
         };
         let Some(client) = self.clients.get_mut(key) else { return };

@@ -90,3 +90,28 @@ pub struct Connect {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub new_account: Option<bool>,
 }
+
+impl Connect {
+    /// Reads what stands behind `CONNECT`; `None` for anything but an object of the right types.
+    pub fn from_json(json: &[u8]) -> Option<Connect> {
+        // serde would take an array for the fields in their order.
+        if !json.starts_with(b"{") {
+            return None;
+        }
+        serde_json::from_slice(json).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connect_is_an_object() {
+        assert!(Connect::from_json(b"{}").is_some_and(|connect| connect.verbose.is_none()));
+        assert_eq!(Connect::from_json(b"{\"echo\":false}").and_then(|connect| connect.echo), Some(false));
+        for wrong in ["", "[]", "[true]", "null", "{", "{\"verbose\":1}", "{} {}"] {
+            assert!(Connect::from_json(wrong.as_bytes()).is_none(), "{wrong}");
+        }
+    }
+}
