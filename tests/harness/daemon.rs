@@ -40,6 +40,18 @@ impl Daemon {
         Daemon { child, socket: socket.to_owned(), tcp, http }
     }
 
+    /// One with these settings in a file; it lives in this folder and listens there and on free ports.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn with_settings(folder: &Path, settings: &str) -> Daemon {
+        let config = folder.join("rowcalld.toml");
+        std::fs::write(&config, settings).expect("a file can be written");
+        let config = config.to_str().expect("the path is text");
+        let arguments = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--config", config];
+        Daemon::start_with(&folder.join("rowcall.sock"), &arguments)
+    }
+
     /// The program, with an environment that says nothing to it.
     pub fn command() -> Command {
         let mut command = Command::new(crate::built("rowcalld"));
