@@ -8,7 +8,7 @@ use crate::{Daemon, Handler, Timer};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{Backlog, listen, setsockopt, sockopt};
 use nix::unistd::Group;
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
@@ -201,6 +201,9 @@ impl Listener {
 fn open_tcp(address: &HostPort) -> io::Result<TcpListener> {
     // The standard library sets SO_REUSEADDR: a restart does not wait for old connections.
     let socket = TcpListener::bind(address.resolve()?.as_slice())?;
+    // It lets 128 wait at the door; of a crowd that comes at once, as after a restart, the rest
+    // would be asked to come back after a second.
+    listen(&socket, Backlog::MAXCONN)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
