@@ -116,6 +116,13 @@ impl Client {
         self.owed.len() > half && self.blocked_since.is_some_and(|since| now < since + READING)
     }
 
+    /// Whether it is owed more than it may be, `before` being what it was owed before the latest
+    /// message. One is taken even by someone who is owed nothing and has a small limit.
+    #[inline]
+    pub(crate) fn is_behind(&self, before: usize, most: usize) -> bool {
+        before > 0 && self.owed.len() > most
+    }
+
     /// Whether it still gets messages.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
@@ -270,8 +277,12 @@ impl Daemon {
     /// Owes the client these bytes.
     pub(crate) fn reply(&mut self, key: Key, bytes: &[u8]) {
         let Some(client) = self.clients.get_mut(key) else { return };
+        let before = client.owed.len();
         client.owed.add(self.round.push(bytes));
         Self::mark_dirty(&mut self.dirty, key, client);
+        if client.is_behind(before, self.config.max_pending.0) {
+            self.leave(key, Reason::SlowPending);
+        }
     }
 
     /// Puts the client on the list of those to be written to when the turn ends.

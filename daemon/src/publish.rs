@@ -71,8 +71,7 @@ impl Daemon {
         }
         let most = self.config.max_pending.0;
         self.lagging |= client.lags(most / 2, self.now);
-        // One message is taken even by someone who is owed nothing and has a small limit.
-        if before > 0 && client.owed.len() > most {
+        if client.is_behind(before, most) {
             let slow = subscription.client;
             self.leave(slow, Reason::SlowPending);
         }
@@ -99,9 +98,13 @@ impl Daemon {
         else {
             return;
         };
+        let before = client.owed.len();
         self.round.begin_message();
         self.round.message(&mut client.owed, &subscription.sid, &answer, true);
         Self::mark_dirty(&mut self.dirty, from, client);
+        if client.is_behind(before, self.config.max_pending.0) {
+            self.leave(from, Reason::SlowPending);
+        }
     }
 }
 
