@@ -74,7 +74,7 @@ pub struct Config {
     /// The name clients see.
     pub server_name: String,
     /// Bytes of headers and payload of a message.
-    pub max_payload: Size,
+    pub max_payload: Payload,
     /// Bytes that a client may owe us reading of; over it, it is cut off as a slow consumer.
     pub max_pending: Size,
     /// How long a client that is owed something may take nothing; over it, it is cut off as well.
@@ -104,7 +104,7 @@ impl Default for Config {
             http: address(8222),
             allow_remote: false,
             server_name: "rowcalld".into(),
-            max_payload: Size(rowcall_wire::PAYLOAD_MAX),
+            max_payload: Payload(rowcall_wire::PAYLOAD_MAX),
             max_pending: Size(64 << 20),
             write_deadline: Span(Duration::from_secs(10)),
             ping_interval: Span(Duration::from_secs(120)),
@@ -154,25 +154,21 @@ impl Config {
     }
 
     fn from_toml(text: &str) -> Result<Config, Wrong> {
-        toml::from_str(text).map_err(|error| Wrong(error.to_string().trim_end().to_owned()))
+        let config: Config =
+            toml::from_str(text).map_err(|error| Wrong(error.to_string().trim_end().to_owned()))?;
+        if config.max_pending.0 < config.max_payload.0 {
+            return Err(Wrong(format!(
+                "max_pending is {} bytes, less than max_payload, {}: no subscriber could take such a message",
+                config.max_pending.0, config.max_payload.0
+            )));
+        }
+        Ok(config)
     }
 
-    /// What single values cannot tell.
+    /// What neither the file nor the flags can tell alone.
     fn check(&self) -> Result<(), Wrong> {
         if self.socket.0.is_none() && self.listen.0.is_none() {
             return Err(Wrong("socket and listen are both \"none\": nobody could connect".into()));
-        }
-        let payload = self.max_payload.0;
-        if payload == 0 || payload > rowcall_wire::PAYLOAD_CEILING {
-            return Err(Wrong(format!(
-                "max_payload is {payload} bytes; expected 1 to {}",
-                rowcall_wire::PAYLOAD_CEILING
-            )));
-        }
-        if self.max_pending.0 < payload {
-            return Err(Wrong(
-                "max_pending is less than max_payload: no subscriber could take one such message".into(),
-            ));
         }
         for (name, address) in [("listen", &self.listen), ("http", &self.http)] {
             let Some(address) = &address.0 else { continue };
@@ -281,6 +277,23 @@ impl FromStr for Size {
     }
 }
 
+/// The size of a message: one byte at least, and no more than the protocol's implementations take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payload(pub usize);
+
+impl FromStr for Payload {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse()? {
+            Size(bytes @ 1..=rowcall_wire::PAYLOAD_CEILING) => Ok(Payload(bytes)),
+            Size(bytes) => {
+                Err(format!("expected 1 to {} bytes, found {bytes}", rowcall_wire::PAYLOAD_CEILING))
+            }
+        }
+    }
+}
+
 /// A time: "500ms", "10s", "2m", "1h"; a bare number is seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
@@ -363,7 +376,7 @@ macro_rules! from_toml_text {
     )*};
 }
 
-from_toml_text!(Place, Address, Size, Span, Mode, Level);
+from_toml_text!(Place, Address, Size, Payload, Span, Mode, Level);
 
 #[cfg(test)]
 mod tests {
@@ -392,6 +405,9 @@ mod tests {
         refused("\n\nping_max = \"two\"", "line 3", &["invalid type", "u8"]);
         refused("max_payload = \"1 mile\"", "line 1", &["size such as", "1 mile"]);
         refused("max_payload = true", "line 1", &["string or a whole number"]);
+        refused("max_payload = 0", "line 1", &["expected 1 to 67108864"]);
+        refused("max_payload = \"65MiB\"", "line 1", &["expected 1 to 67108864"]);
+        refused("max_payload = 10\nmax_pending = 9", "max_pending is 9", &["max_payload, 10"]);
         refused("write_deadline = \"-1s\"", "line 1", &["time such as"]);
         refused("listen = \"4222\"", "line 1", &["HOST:PORT"]);
         refused("socket = \"rowcall.sock\"", "line 1", &["absolute path"]);
