@@ -295,17 +295,28 @@ fn named<'a>(args: &'a Args<'_>, n: usize) -> Result<(&'a [u8], Shape), &'static
 }
 
 /// An alias is the name as it stands. A column without one comes as it was written, `NEW.id` say:
-/// then its last part is the name.
+/// then its last part is the name. (An alias that reads like that cannot be told from it.)
 fn plain_name(text: &[u8]) -> &[u8] {
-    let path = text.iter().all(|&byte| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$' | b'.' | b'`') || byte >= 0x80
-    });
-    let last = text.iter().rposition(|&byte| byte == b'.');
-    let name = match last {
-        Some(dot) if path => &text[dot + 1..],
-        _ => text,
-    };
-    name.strip_prefix(b"`").and_then(|name| name.strip_suffix(b"`")).unwrap_or(name)
+    let mut rest = text;
+    loop {
+        match identifier(rest) {
+            Some((name, [])) => return name,
+            Some((_, [b'.', behind @ ..])) => rest = behind,
+            _ => return text,
+        }
+    }
+}
+
+/// The identifier that the text begins with, without its quotes, and what is behind it.
+fn identifier(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    if let Some(quoted) = text.strip_prefix(b"`") {
+        let end = quoted.iter().position(|&byte| byte == b'`')?;
+        return Some((&quoted[..end], &quoted[end + 1..]));
+    }
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || *byte >= 0x80;
+    let (name, behind) = text.split_at(text.iter().take_while(|byte| plain(byte)).count());
+    // Nothing, or a number.
+    if name.iter().all(u8::is_ascii_digit) { None } else { Some((name, behind)) }
 }
 
 #[cfg(test)]
@@ -321,7 +332,11 @@ mod tests {
         check("new.`id`", "id");
         check("shop.orders.größe", "größe");
         check("`odd`", "odd");
+        check("new.`größe in cm. ca`", "größe in cm. ca");
+        check("`NEW`.`a``b`", "`NEW`.`a``b`");
         check("NEW.a + 1.5", "NEW.a + 1.5");
+        check("1.5", "1.5");
+        check("t.", "t.");
         check("doc:json", "doc:json");
         check("", "");
     }
