@@ -13,9 +13,10 @@ pub use children::{Child, PATIENCE};
 pub use daemon::Daemon;
 pub use servers::{Kind, Server};
 pub use site::Site;
-pub use terminal::Terminal;
+pub use terminal::{Message, Terminal};
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// A program or library of ours, as it was built: beside the tests, or where ROWCALL_BUILD says.
 ///
@@ -32,6 +33,21 @@ pub fn built(name: &str) -> PathBuf {
     let path = folder.join(name);
     assert!(path.is_file(), "{} is not there: build it first (make build)", path.display());
     path
+}
+
+/// Asks until there is an answer.
+///
+/// # Panics
+/// If it takes too long; with these words for what was asked.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// The folder of the repository.

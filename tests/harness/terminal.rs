@@ -16,6 +16,29 @@ pub struct Terminal {
     log: String,
 }
 
+/// What a MSG or HMSG carries.
+#[derive(Debug)]
+pub struct Message {
+    /// What it was published to.
+    pub subject: String,
+    /// Where an answer is wanted.
+    pub reply: Option<String>,
+    /// The block of headers, or nothing.
+    pub headers: String,
+    /// The rest.
+    pub payload: Vec<u8>,
+}
+
+impl Message {
+    /// The payload as text.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.payload).expect("the payload is text")
+    }
+}
+
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
@@ -107,6 +130,33 @@ impl Terminal {
         assert!(got == text, "expected {:?}, got {:?}\n{}", show(text), show(&self.input), self.log);
         self.log.push_str(&format!("<< {:?}\n", show(got)));
         self.input.drain(..text.len());
+    }
+
+    /// Expects a message next.
+    ///
+    /// # Panics
+    /// If something else comes.
+    pub fn message(&mut self) -> Message {
+        let line = self.line();
+        let words: Vec<&str> = line.split(' ').collect();
+        let number = |word: &str| word.parse::<usize>().expect("a length is a number");
+        let (subject, reply, header_len, len) = match words[..] {
+            ["MSG", subject, _, len] => (subject, None, 0, number(len)),
+            ["MSG", subject, _, reply, len] => (subject, Some(reply), 0, number(len)),
+            ["HMSG", subject, _, header_len, len] => (subject, None, number(header_len), number(len)),
+            ["HMSG", subject, _, reply, header_len, len] => {
+                (subject, Some(reply), number(header_len), number(len))
+            }
+            _ => panic!("a message was awaited\n{}", self.log),
+        };
+        while self.input.len() < len + 2 {
+            assert!(self.read(), "closed within a message\n{}", self.log);
+        }
+        let payload = self.input[header_len..len].to_vec();
+        let headers = String::from_utf8_lossy(&self.input[..header_len]).into_owned();
+        self.input.drain(..len);
+        self.expect("\r\n");
+        Message { subject: subject.to_owned(), reply: reply.map(str::to_owned), headers, payload }
     }
 
     /// Expects that the other end closes, without saying more.
