@@ -137,7 +137,9 @@ impl Function for Request {
             return Err("rowcall_request(subject, payload [, timeout_ms])");
         }
         if args.len() == 3 {
-            if !matches!(args.kind(2), Kind::Int | Kind::Decimal | Kind::Real) {
+            // A bare NULL, and a parameter while its statement is prepared, are text without a value.
+            let text = args.kind(2) == Kind::Text && args.bytes(2).is_some();
+            if text || args.kind(2) == Kind::Other {
                 return Err("rowcall_request: timeout_ms must be a number");
             }
             args.coerce(2, Kind::Int);
