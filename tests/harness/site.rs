@@ -2,10 +2,11 @@
 
 use crate::daemon::Daemon;
 use crate::servers::{Kind, Server};
-use crate::terminal::Terminal;
+use crate::terminal::{Message, Terminal};
 use rowcall_mysql::Connection;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::thread;
 use tempfile::TempDir;
 
 /// A server and its daemon. They end in this order, and their folder goes last.
@@ -90,6 +91,19 @@ impl Site {
         }
         terminal.barrier();
         terminal
+    }
+
+    /// Someone who answers the requests to this subject, as one of a group, until the daemon ends.
+    ///
+    /// # Panics
+    /// If there is no daemon.
+    pub fn worker(&self, subject: &str, answer: impl Fn(&Message) -> Vec<u8> + Send + 'static) {
+        let mut terminal = self.listener(&[&format!("{subject} workers")]);
+        thread::spawn(move || {
+            while let Some(request) = terminal.message_or_end() {
+                terminal.answer(&request, answer(&request));
+            }
+        });
     }
 
     /// Runs the `rowcall` command against this server and this daemon, to its end.

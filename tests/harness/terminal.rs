@@ -107,14 +107,22 @@ impl Terminal {
     /// # Panics
     /// If there is none.
     pub fn line(&mut self) -> String {
+        let line = self.line_or_end();
+        let line = line.unwrap_or_else(|| panic!("closed while a line was awaited\n{}", self.log));
+        self.log.push_str(&format!("<< {line:?}\n"));
+        line
+    }
+
+    /// The next line, without its end; `None` once the other end has closed.
+    pub fn line_or_end(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.input.iter().position(|&byte| byte == b'\n') {
                 let line: Vec<u8> = self.input.drain(..=end).collect();
-                let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-                self.log.push_str(&format!("<< {line:?}\n"));
-                return line;
+                return Some(String::from_utf8_lossy(&line).trim_end().to_owned());
             }
-            assert!(self.read(), "closed while a line was awaited\n{}", self.log);
+            if !self.read() {
+                return None;
+            }
         }
     }
 
@@ -137,7 +145,16 @@ impl Terminal {
     /// # Panics
     /// If something else comes.
     pub fn message(&mut self) -> Message {
-        let line = self.line();
+        let message = self.message_or_end();
+        message.unwrap_or_else(|| panic!("closed while a message was awaited\n{}", self.log))
+    }
+
+    /// The same; `None` once the other end has closed.
+    ///
+    /// # Panics
+    /// If something else comes.
+    pub fn message_or_end(&mut self) -> Option<Message> {
+        let line = self.line_or_end()?;
         let words: Vec<&str> = line.split(' ').collect();
         let number = |word: &str| word.parse::<usize>().expect("a length is a number");
         let (subject, reply, header_len, len) = match words[..] {
@@ -147,7 +164,7 @@ impl Terminal {
             ["HMSG", subject, _, reply, header_len, len] => {
                 (subject, Some(reply), number(header_len), number(len))
             }
-            _ => panic!("a message was awaited\n{}", self.log),
+            _ => panic!("a message was awaited, not {line:?}\n{}", self.log),
         };
         while self.input.len() < len + 2 {
             assert!(self.read(), "closed within a message\n{}", self.log);
@@ -156,7 +173,16 @@ impl Terminal {
         let headers = String::from_utf8_lossy(&self.input[..header_len]).into_owned();
         self.input.drain(..len);
         self.expect("\r\n");
-        Message { subject: subject.to_owned(), reply: reply.map(str::to_owned), headers, payload }
+        Some(Message { subject: subject.to_owned(), reply: reply.map(str::to_owned), headers, payload })
+    }
+
+    /// Answers a request.
+    ///
+    /// # Panics
+    /// If no answer was wanted.
+    pub fn answer(&mut self, request: &Message, payload: impl AsRef<[u8]>) {
+        let (inbox, payload) = (request.reply.as_ref().expect("a request"), payload.as_ref());
+        self.send([format!("PUB {inbox} {}\r\n", payload.len()).as_bytes(), payload, b"\r\n"].concat());
     }
 
     /// Expects that the other end closes, without saying more.
