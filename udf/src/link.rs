@@ -268,7 +268,7 @@ impl Connection {
     /// Hands the frame to the kernel, all of it or (as far as the daemon is concerned) nothing.
     fn send(&mut self) -> Result<(), Fail> {
         let mut sent = 0;
-        let mut wait: Option<Wait> = None;
+        let mut since = None;
         while sent < self.frame.len() {
             match self.socket.send(&self.frame[sent..]) {
                 Ok(n) => sent += n,
@@ -278,7 +278,8 @@ impl Connection {
                         self.full = true;
                         return Err(stalled(Reason::Stalled));
                     }
-                    let wait = wait.get_or_insert_with(|| Wait::until(Instant::now() + STALL_WAIT));
+                    let since = *since.get_or_insert_with(Instant::now);
+                    let mut wait = Wait::until(since + patience(sent));
                     if let Err(reason) = wait.slice(&self.socket, For::Room) {
                         self.full = true;
                         // Half a frame must not be followed by another one.
@@ -346,6 +347,13 @@ impl Wait {
         let ready = socket.wait(what, left.min(SLICE));
         if !ready && left.is_zero() { Err(Reason::Stalled) } else { Ok(()) }
     }
+}
+
+/// How long a frame may wait for room, once the daemon has taken so many bytes of it. One that
+/// takes less than a mebibyte in that time counts as stalled: a long frame takes longer, but has
+/// its bound as well.
+fn patience(sent: usize) -> Duration {
+    STALL_WAIT * (1 + (sent >> 20) as u32)
 }
 
 /// The call fails because the daemon takes nothing (which the whole process shall know), or because
