@@ -79,13 +79,16 @@ const DECIMAL_RESULT: c_int = 4;
 
 /// The longest result, for temporary tables, which cut silently at this length; 2^24 makes the
 /// server use LONGBLOB.
-const RESULT_MAX: c_ulong = 16_777_216;
+const TEXT_MAX: c_ulong = 16_777_216;
 
 /// How much of init's message a server shows (MariaDB, MySQL 5.6), in bytes, its end included.
 const MESSAGE_MAX: usize = 80;
 
 /// A loadable function: `Self` is what it keeps from init to deinit.
 pub(crate) trait Function: Sized {
+    /// How long a result may be, in bytes or in digits.
+    const RESULT_MAX: c_ulong = TEXT_MAX;
+
     /// Looks at the number and types of the arguments, and asks for other types where needed.
     fn init(args: &mut Args<'_>) -> Result<Self, &'static str>;
 }
@@ -203,7 +206,7 @@ pub(crate) unsafe fn init<F: Function>(init: *mut UdfInit, args: *mut UdfArgs, m
     init.maybe_null = true;
     // Without this, calls with constant arguments are made once for a whole statement, or by EXPLAIN.
     init.const_item = false;
-    init.max_length = RESULT_MAX;
+    init.max_length = F::RESULT_MAX;
     init.ptr = ptr::null_mut();
     match panic::catch_unwind(AssertUnwindSafe(|| F::init(&mut args))) {
         Ok(Ok(function)) => {

@@ -6,6 +6,7 @@ use crate::counters::{self, REPLIES, REQUESTS, Reason, SENT, SENT_BYTES};
 use crate::json::{self, Shape};
 use crate::link;
 use rowcall_wire::{headers, subject};
+use std::ffi::c_ulong;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ const TIMEOUT_DEFAULT: Duration = Duration::from_millis(250);
 
 /// The longest that rowcall_request waits, in milliseconds, whatever it is told.
 const TIMEOUT_MAX: i64 = 60_000;
+
+/// How long 1 and 0 are. MySQL makes no table of a longer integer.
+const ONE_DIGIT: c_ulong = 1;
 
 /// `rowcall_notify(subject, payload [, header, value]…)`
 pub(crate) struct Notify;
@@ -46,6 +50,8 @@ pub(crate) struct Version {
 }
 
 impl Function for Notify {
+    const RESULT_MAX: c_ulong = ONE_DIGIT;
+
     fn init(args: &mut Args<'_>) -> Result<Self, &'static str> {
         if args.len() < 2 || !args.len().is_multiple_of(2) {
             return Err("rowcall_notify(subject, payload [, header, value]...)");
@@ -72,6 +78,8 @@ impl IntegerFunction for Notify {
 }
 
 impl Function for Emit {
+    const RESULT_MAX: c_ulong = ONE_DIGIT;
+
     fn init(args: &mut Args<'_>) -> Result<Self, &'static str> {
         if args.len() < 2 {
             return Err("rowcall_emit(subject, value AS name [, value AS name]...)");
