@@ -5,12 +5,14 @@
 pub mod children;
 pub mod daemon;
 pub mod nats_server;
+pub mod recorder;
 pub mod servers;
 pub mod site;
 pub mod terminal;
 
 pub use children::{Child, PATIENCE};
 pub use daemon::Daemon;
+pub use recorder::Recorder;
 pub use servers::{Kind, Server};
 pub use site::Site;
 pub use terminal::{Message, Terminal};
