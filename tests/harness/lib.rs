@@ -8,6 +8,7 @@ pub mod nats_server;
 pub mod recorder;
 pub mod servers;
 pub mod site;
+pub mod stranger;
 pub mod terminal;
 
 pub use children::{Child, PATIENCE};
@@ -15,6 +16,7 @@ pub use daemon::Daemon;
 pub use recorder::Recorder;
 pub use servers::{Kind, Server};
 pub use site::Site;
+pub use stranger::Stranger;
 pub use terminal::{Message, Terminal};
 
 use std::path::{Path, PathBuf};

@@ -20,6 +20,9 @@ struct Record {
 
 impl Recorder {
     /// Subscribes to this subject; from now on nothing is missed.
+    ///
+    /// # Panics
+    /// If the daemon does not take it in.
     pub fn start(daemon: &Daemon, subject: &str) -> Recorder {
         let mut terminal = daemon.terminal().hello();
         terminal.send(format!("SUB {subject} 1\r\n"));
@@ -43,7 +46,7 @@ impl Recorder {
         recorder
     }
 
-    /// Waits until so many payloads have been heard, and gives them.
+    /// Waits until so many payloads have been heard, and gives all there are.
     pub fn heard(&self, count: usize) -> Vec<String> {
         self.wait(&format!("{count} payloads"), |record| record.payloads.len() >= count)
     }
@@ -58,8 +61,11 @@ impl Recorder {
         let mut record = self.shared.0.lock().expect("nobody panics while holding it");
         while !enough(&record) {
             let left = deadline.saturating_duration_since(Instant::now());
-            let heard = record.payloads.len();
-            assert!(!left.is_zero() && !record.ended, "{heard} heard while {what} was awaited");
+            if left.is_zero() || record.ended {
+                let heard = record.payloads.len();
+                drop(record);
+                panic!("{heard} payloads were heard, and then no more, while {what} was awaited");
+            }
             record = self.shared.1.wait_timeout(record, left).expect("nobody panics while holding it").0;
         }
         record.payloads.clone()
