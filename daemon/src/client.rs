@@ -331,11 +331,27 @@ impl Daemon {
                 self.set_deadline(key);
             }
             Err(error) => {
-                self.on_broken(key, Errno::from_raw(error.raw_os_error().unwrap_or_default()));
-                return;
+                return self.on_unwritable(key, Errno::from_raw(error.raw_os_error().unwrap_or_default()));
             }
         }
         self.watch(key);
+    }
+
+    /// The peer has gone, and will not hear what it is owed. But what it sent before is still to be
+    /// read: an SQL function has answered that it is sent. Reading to the end ends the connection.
+    fn on_unwritable(&mut self, key: Key, errno: Errno) {
+        match self.clients.get_mut(key) {
+            Some(client) if client.is_open() && matches!(errno, Errno::EPIPE | Errno::ECONNRESET) => {
+                self.stats.lost_bytes += client.owed.len() as u64;
+                client.owed = Owed::default();
+                client.blocked_since = None;
+                self.unsubscribe_all(key);
+                self.watch(key);
+            }
+            _ => {
+                self.on_broken(key, errno);
+            }
+        }
     }
 
     /// Watches for what the client's state calls for.

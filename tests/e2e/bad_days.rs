@@ -21,6 +21,7 @@ on_each_server!(
     a_leaving_daemon_loses_nothing,
     a_hundred_sessions_at_once,
     a_statement_that_waits_can_be_killed,
+    a_late_reply_to_a_session_that_left_costs_no_event,
 );
 
 /// What is longer than this is a hang. The promise is 20 ms; a busy machine adds its own.
@@ -233,6 +234,32 @@ fn a_statement_that_waits_can_be_killed(kind: Kind) {
     assert_eq!(status["failed_by_reason"], serde_json::json!({"killed": 1}), "{status}");
     site.daemon().child.signal(Signal::SIGCONT);
     assert_eq!(waiting.value("SELECT 1").unwrap().as_deref(), Some("1"));
+}
+
+/// A session asks, gives up, sends events and ends, all before the daemon comes round to it; then
+/// its reply is written to a connection that is closed, with the events still unread.
+fn a_late_reply_to_a_session_that_left_costs_no_event(kind: Kind) {
+    let Some(mut site) = Site::with_server_arguments(kind, &["--thread-cache-size=0"]) else { return };
+    site.start_daemon();
+    let mut sql = connect_to_table(&site, 1000);
+    let recorder = Recorder::start(site.daemon(), "days.t");
+    let mut worker = site.listener(&["work"]);
+    let mut session = site.connect();
+    eventually("a request", || {
+        session.value("SELECT rowcall_request('work', '', 1)").unwrap();
+        (last_error(&mut session).as_deref() == Some("timeout")).then_some(())
+    });
+    let request = worker.line();
+    let inbox = request.split(' ').nth(3).unwrap();
+    site.daemon().child.signal(Signal::SIGSTOP);
+    worker.send(format!("PUB {inbox} 4\r\nlate\r\n"));
+    insert(&mut session, 1, 0..1000);
+    drop(session);
+    eventually("the end of its thread", || (site.status()["connections"] == 0).then_some(()));
+    site.daemon().child.signal(Signal::SIGCONT);
+    let sent = sent(&mut sql);
+    assert_eq!(total(&sent), 1000);
+    assert_heard(&sent, &recorder.heard(1000));
 }
 
 /// For each session the numbers of its rows, in some order.
