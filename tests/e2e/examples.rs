@@ -117,11 +117,9 @@ fn payments_need_approval(kind: Kind) {
 
     // A worker that never answers, and one that fails.
     drop(worker);
-    let slow =
-        Child::start("reply", &mut site.rowcall_command(&["reply", "shop.approve", "--", "sleep", "60"]));
-    slow.says("answering");
+    let silent = site.listener(&["shop.approve"]);
     assert_eq!(pay("Ada", "5"), refused("nobody could approve the payment: timeout", "2"));
-    drop(slow);
+    drop(silent);
     let failing = Child::start("reply", &mut site.rowcall_command(&["reply", "shop.approve", "--", "false"]));
     failing.says("answering");
     assert_eq!(pay("Ada", "5"), refused("nobody could approve the payment: failed", "2"));
