@@ -1,6 +1,7 @@
-//! When to try the daemon again after it could not be reached: one answer for the whole process, so
-//! that a daemon that is away costs a row a few nanoseconds and not a connect(). No clock lives
-//! here; time is an argument, in nanoseconds.
+//! When to try the daemon again after it could not be reached, and for how long it counts as stalled
+//! after someone waited for it in vain: one answer for the whole process, so that a daemon that is
+//! away costs a row a few nanoseconds and not a connect(), and one that is stopped costs one wait and
+//! not a wait for each session. No clock lives here; time is an argument, in nanoseconds.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -38,6 +39,38 @@ impl Backoff {
     }
 }
 
+/// How long a wait in vain speaks for all sessions, in nanoseconds, unless another one follows it or
+/// someone gets on. Whoever has waited may not come back to find out that the daemon works again;
+/// so after a second the next one may wait: 20 ms in a thousand.
+pub(crate) const STALL_MEMORY: u64 = 1_000_000_000;
+
+/// Whether the daemon takes nothing.
+pub(crate) struct Stall {
+    /// Until when it counts as stalled; 0 while all is well.
+    until: AtomicU64,
+}
+
+impl Stall {
+    pub(crate) const fn new() -> Self {
+        Stall { until: AtomicU64::new(0) }
+    }
+
+    /// Whether someone has waited in vain lately.
+    pub(crate) fn is_on(&self, now: u64) -> bool {
+        now < self.until.load(Relaxed)
+    }
+
+    /// The caller found the daemon to take nothing.
+    pub(crate) fn found(&self, now: u64) {
+        self.until.store(now + STALL_MEMORY, Relaxed);
+    }
+
+    /// The caller got on.
+    pub(crate) fn is_over(&self) {
+        self.until.store(0, Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +86,17 @@ mod tests {
         assert!(backoff.may_try(11 + 2 * PAUSE), "even if that one never says how it went");
         backoff.succeeded();
         assert!(backoff.may_try(12 + 2 * PAUSE) && backoff.may_try(12 + 2 * PAUSE));
+    }
+
+    #[test]
+    fn a_stall_is_remembered_for_a_while_or_until_someone_gets_on() {
+        let stall = Stall::new();
+        assert!(!stall.is_on(0));
+        stall.found(10);
+        assert!(stall.is_on(9 + STALL_MEMORY) && !stall.is_on(10 + STALL_MEMORY));
+        stall.found(20);
+        assert!(stall.is_on(10 + STALL_MEMORY), "another one prolongs it");
+        stall.is_over();
+        assert!(!stall.is_on(21));
     }
 }

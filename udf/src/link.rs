@@ -9,7 +9,7 @@
 mod greeting;
 mod reply;
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, Stall};
 use crate::counters::{self, CONNECT_ERRNO, CONNECTS, DISCONNECTS, Reason};
 use crate::killed::killed;
 use crate::socket::{For, Socket};
@@ -21,7 +21,7 @@ use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// Where the daemon listens, unless ROWCALL_SOCKET in the server's environment says otherwise.
@@ -53,7 +53,7 @@ const LIMITS: Limits = Limits { control_line: 3 * CONTROL_LINE_MAX, payload: PAY
 static BACKOFF: Backoff = Backoff::new();
 
 /// Some thread has waited in vain for room or for the greeting, and none has got on since.
-static STALLED: AtomicBool = AtomicBool::new(false);
+static STALL: Stall = Stall::new();
 
 static SOCKET: Lazy<PathBuf> =
     Lazy::new(|| std::env::var_os("ROWCALL_SOCKET").map_or_else(|| SOCKET_DEFAULT.into(), PathBuf::from));
@@ -79,7 +79,7 @@ pub(crate) fn socket_path() -> String {
 
 /// What is known of the daemon, without asking it.
 pub(crate) fn state() -> &'static str {
-    if STALLED.load(Relaxed) {
+    if STALL.is_on(now()) {
         "stalled"
     } else if CONNECT_ERRNO.load(Relaxed) != 0 {
         "no_daemon"
@@ -274,7 +274,7 @@ impl Connection {
                 Ok(n) => sent += n,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if sent == 0 && (self.full || STALLED.load(Relaxed)) {
+                    if sent == 0 && (self.full || STALL.is_on(now())) {
                         self.full = true;
                         return Err(stalled(Reason::Stalled));
                     }
@@ -291,7 +291,7 @@ impl Connection {
         }
         if self.full {
             self.full = false;
-            STALLED.store(false, Relaxed);
+            STALL.is_over();
         }
         Ok(())
     }
@@ -360,7 +360,7 @@ fn patience(sent: usize) -> Duration {
 /// it was killed while it waited.
 fn stalled(reason: Reason) -> Fail {
     if reason == Reason::Stalled {
-        STALLED.store(true, Relaxed);
+        STALL.found(now());
     }
     Fail::Call(reason)
 }

@@ -1,11 +1,10 @@
 //! The daemon's greeting (INFO) and ours (CONNECT).
 
-use super::{BACKOFF, Connection, Fail, LIMITS, STALL_WAIT, STALLED, Wait, now, stalled};
+use super::{BACKOFF, Connection, Fail, LIMITS, STALL, STALL_WAIT, Wait, now, stalled};
 use crate::counters::Reason;
 use crate::socket::For;
 use rowcall_wire::parse::{self, ServerOp, Step};
 use rowcall_wire::{VERSION_TAG, encode};
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -30,7 +29,7 @@ impl Connection {
             BACKOFF.failed(now());
         }
         result?;
-        STALLED.store(false, Relaxed);
+        STALL.is_over();
         let pid = std::process::id();
         let version = env!("CARGO_PKG_VERSION");
         let connect = format!(
@@ -52,7 +51,7 @@ impl Connection {
             }
             if got == 0 {
                 // Someone has waited for all of us already.
-                if STALLED.load(Relaxed) {
+                if STALL.is_on(now()) {
                     return Err(Fail::Call(Reason::Stalled));
                 }
                 wait.slice(&self.socket, For::Input).map_err(stalled)?;
