@@ -18,7 +18,7 @@ const REQUEST_MAX: usize = 8 << 10;
 const HEADERS_MAX: usize = 64;
 
 /// Visitors at a time: monitoring needs a few.
-const VISITORS_MAX: usize = 64;
+pub(crate) const VISITORS_MAX: usize = 64;
 
 /// One connection that speaks HTTP.
 pub(crate) struct Visitor {

@@ -29,15 +29,17 @@ const REST: Duration = Duration::from_millis(100);
 /// net.core.wmem_max allows. A default one holds 278 small messages.
 const UNIX_BUFFER: usize = 4 << 20;
 
-/// Descriptors that are not connections: epoll, signals, listeners, the log, a file being read.
-const OTHER_DESCRIPTORS: usize = 32;
+/// Descriptors that are not NATS connections: epoll, signals, listeners, the log, a file being read;
+/// and those who come by HTTP.
+const OTHER_DESCRIPTORS: usize = 32 + crate::http::VISITORS_MAX;
 
 /// A socket that takes connections.
 pub(crate) struct Listener {
     socket: Socket,
     kind: Kind,
-    /// Whether taking connections in rests.
-    resting: bool,
+    /// Whether taking connections in has failed, and been complained of, since all who waited were
+    /// last let in.
+    crowded: bool,
 }
 
 enum Socket {
@@ -114,7 +116,7 @@ impl Daemon {
     }
 
     fn add_listener(&mut self, socket: Socket, kind: Kind) -> Result<(), String> {
-        let key = self.listeners.insert(Listener { socket, kind, resting: false });
+        let key = self.listeners.insert(Listener { socket, kind, crowded: false });
         let listener = self.listeners.get(key).expect("it was just put there");
         let added = self.poll.add(listener.fd(), Handler::Listener as u8, key, READ);
         added.map_err(|errno| format!("cannot watch a listening socket: {errno}"))
@@ -128,29 +130,46 @@ impl Daemon {
             match listener.accept() {
                 Ok((fd, peer)) if kind == Kind::Nats => self.add_client(fd, peer),
                 Ok((fd, _)) => self.add_visitor(fd),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.end_crowd(key),
                 // They hung up while they waited at the door.
                 Err(error)
                     if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
                 Err(error) => return self.rest_accepting(key, &error),
             }
         }
+        // Perhaps that was the last of them, and then no event would end the crowd.
+        if self.listeners.get(key).is_some_and(|listener| listener.crowded) {
+            self.timers.set(self.now + REST, Timer::Listener(key));
+        }
     }
 
     fn rest_accepting(&mut self, key: Key, error: &io::Error) {
-        tracing::error!(%error, connections = self.clients.len(), "cannot take a connection in; trying again shortly");
-        self.want_accepting(key, true);
+        let Some(listener) = self.listeners.get_mut(key) else { return };
+        // Once for each crowd, not ten times a second.
+        if !std::mem::replace(&mut listener.crowded, true) {
+            let connections = self.clients.len();
+            tracing::error!(%error, connections, "cannot take a connection in; trying again until it works");
+        }
+        self.want_accepting(key, NOTHING);
         self.timers.set(self.now + REST, Timer::Listener(key));
     }
 
-    pub(crate) fn resume_accepting(&mut self, key: Key) {
-        self.want_accepting(key, false);
+    fn end_crowd(&mut self, key: Key) {
+        if let Some(listener) = self.listeners.get_mut(key)
+            && std::mem::take(&mut listener.crowded)
+        {
+            tracing::info!(connections = self.clients.len(), "taking connections in again");
+        }
     }
 
-    fn want_accepting(&mut self, key: Key, resting: bool) {
-        let Some(listener) = self.listeners.get_mut(key) else { return };
-        listener.resting = resting;
-        let ready = if resting { NOTHING } else { READ };
+    pub(crate) fn resume_accepting(&mut self, key: Key) {
+        self.want_accepting(key, READ);
+        // An event would come only if somebody still waits.
+        self.on_listener(key, READ);
+    }
+
+    fn want_accepting(&mut self, key: Key, ready: Ready) {
+        let Some(listener) = self.listeners.get(key) else { return };
         if let Err(errno) = self.poll.want(listener.fd(), Handler::Listener as u8, key, ready) {
             tracing::error!(%errno, "cannot change what is watched of a listening socket");
         }
