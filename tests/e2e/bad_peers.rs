@@ -1,12 +1,13 @@
 //! Bad peers of the daemon: garbage, half lines, huge lengths, one byte at a time. That one
 //! connection is closed with the words clients know, and the others are served.
 
-use harness::{Daemon, PATIENCE, Terminal};
+use harness::{Child, Daemon, PATIENCE, Terminal};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::time::Instant;
 
 /// A daemon with two clients who mind their own business.
@@ -295,4 +296,27 @@ fn a_crowd_at_the_door_is_let_in() {
         stream.read_exact(&mut [0; b"INFO {".len()]).unwrap();
     }
     scene.others_are_served();
+}
+
+#[test]
+fn when_descriptors_run_out_those_inside_are_served() {
+    let folder = harness::folder();
+    let socket = folder.path().join("rowcall.sock");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 128 && exec \"$0\" \"$@\""]).arg(harness::built("rowcalld"));
+    command.arg("--socket").arg(&socket).args(["--listen", "127.0.0.1:0", "--http", "none"]);
+    let child = Child::start("rowcalld", &mut command);
+    child.says("the limit of open files allows fewer connections max_connections=65536 possible=32");
+    let line = child.says("listening transport=\"nats\"");
+    let tcp = line.split("address=").nth(1).unwrap();
+    let mut inside = Terminal::tcp(tcp).hello();
+    let crowd: Vec<_> = (0..300).map(|_| TcpStream::connect(tcp).unwrap()).collect();
+    child.says("cannot take a connection in");
+    inside.barrier();
+    drop(crowd);
+    child.says("taking connections in again");
+    inside.barrier();
+    Terminal::unix(&socket).hello().barrier();
+    let complaints = child.said().lines().filter(|line| line.contains("cannot take")).count();
+    assert_eq!(complaints, 1, "{}", child.said());
 }
