@@ -1,8 +1,10 @@
 //! Leaving: nobody new comes in, clients are told, what has arrived is done, what is owed is
 //! written; then the loop ends.
 
+use crate::client::Client;
 use crate::listener::Peer;
 use crate::slots::Key;
+use crate::stats::Reason;
 use crate::{Daemon, Timer};
 use nix::sys::socket::{Shutdown, shutdown};
 use std::os::fd::AsRawFd;
@@ -32,6 +34,9 @@ impl Daemon {
             if self.clients.get(key).is_some_and(|client| client.wants.later_info) {
                 self.send_info(key, true);
             }
+            // From now on it ends as any connection does that is told something first: what it is
+            // owed is written, and it may hang up by itself.
+            self.leave(key, Reason::Leaving);
         }
         tracing::info!(clients = self.clients.len(), "leaving");
     }
@@ -49,11 +54,15 @@ impl Daemon {
         }
     }
 
-    /// Whether the daemon was told to leave and nothing is left to write, or the time is over.
-    /// Then it closes what is still open.
+    /// Whether the daemon was told to leave and nobody needs it any more, or the time is over. Then it
+    /// closes what is still open.
+    ///
+    /// Clients on TCP are needed to hang up: closing while they talk would throw away what the kernel
+    /// still has for them. On a Unix socket it has been delivered once it is written.
     pub(crate) fn has_left(&mut self) -> bool {
         let Some(deadline) = self.leave_by else { return false };
-        if self.now < deadline && self.clients.iter().any(|(_, client)| !client.owed.is_empty()) {
+        let needed = |client: &Client| !client.owed.is_empty() || matches!(client.peer, Peer::Tcp { .. });
+        if self.now < deadline && self.clients.iter().any(|(_, client)| needed(client)) {
             return false;
         }
         for key in self.clients.keys() {

@@ -57,6 +57,29 @@ fn clients_are_told_and_what_is_owed_is_written() {
     }
 }
 
+/// A close with input unread makes the kernel send a reset, which throws away what it still had to
+/// deliver: so whoever goes on talking while the daemon leaves would lose the end of what it is owed.
+#[test]
+fn whoever_talks_on_still_reads_everything() {
+    let folder = harness::folder();
+    let mut daemon = Daemon::start(&folder.path().join("rowcall.sock"));
+    let mut subscriber = daemon.terminal().hello();
+    subscriber.send("SUB a 1\r\n");
+    subscriber.barrier();
+    let mut publisher = daemon.terminal().hello();
+    let payload = "x".repeat(1 << 20);
+    publisher.send(format!("PUB a {}\r\n{payload}\r\n", payload.len()));
+    publisher.barrier();
+    daemon.child.signal(Signal::SIGTERM);
+    daemon.child.says("leaving");
+    // It is in the kernel's hands now, or will be; the subscriber reads nothing yet.
+    subscriber.send("PING\r\n");
+    subscriber.expect(format!("MSG a 1 {}\r\n{payload}\r\n", payload.len()));
+    expect_farewell(&mut subscriber);
+    drop((subscriber, publisher));
+    left(&mut daemon);
+}
+
 #[test]
 fn what_has_arrived_is_done() {
     let folder = harness::folder();
