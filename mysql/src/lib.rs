@@ -7,11 +7,14 @@
 //! time; what it returns as text is valid until the next call with it.
 #![allow(unsafe_code)]
 
+mod options;
+
 use mysqlclient_sys as sys;
 use once_cell::sync::Lazy;
+pub use options::{OptionFiles, Options};
 use std::ffi::{CStr, CString, NulError, c_char, c_uint, c_ulong};
 use std::fmt;
-use std::path::PathBuf;
+use std::ops::ControlFlow;
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
@@ -19,46 +22,6 @@ use std::time::Duration;
 pub const SERVER_GONE: u32 = 2006;
 /// The number of the client library's "lost connection during query".
 pub const SERVER_LOST: u32 = 2013;
-
-/// Where and as whom to connect. What is `None` comes from the option files, if they are read, and
-/// else from the library's defaults.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Host name or address; `localhost` means the Unix socket.
-    pub host: Option<String>,
-    /// TCP port.
-    pub port: Option<u16>,
-    /// Unix socket; wins over host and port.
-    pub socket: Option<PathBuf>,
-    /// Account.
-    pub user: Option<String>,
-    /// Its password.
-    pub password: Option<String>,
-    /// Database to use.
-    pub database: Option<String>,
-    /// Which option files to read.
-    pub option_files: OptionFiles,
-    /// Refuse to go on without encryption.
-    pub require_tls: bool,
-    /// The authority that the server's certificate must come from; implies `require_tls`.
-    pub tls_ca: Option<PathBuf>,
-    /// How long connecting may take; rounded up to seconds. `None` is the library's default.
-    pub connect_timeout: Option<Duration>,
-    /// How long an answer may take; rounded up to seconds. `None` is for ever.
-    pub read_timeout: Option<Duration>,
-}
-
-/// Option files, as the server's own clients have them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum OptionFiles {
-    /// None.
-    #[default]
-    None,
-    /// The usual ones: /etc/my.cnf, /etc/mysql/my.cnf, ~/.my.cnf; groups `[client]` and `[rowcall]`.
-    Usual,
-    /// Only this one.
-    Only(PathBuf),
-}
 
 /// What went wrong, with the number the server or the library gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +43,11 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Error {
+    /// Whether the connection is gone with it.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.number, SERVER_GONE | SERVER_LOST)
+    }
+
     /// A fault found on this side, with the library's number for "unknown error".
     fn own(message: impl Into<String>) -> Error {
         Error { number: 2000, sqlstate: "HY000".into(), message: message.into() }
@@ -229,16 +197,35 @@ impl Connection {
     /// # Errors
     /// The server's or the library's.
     pub fn query(&mut self, sql: impl AsRef<[u8]>) -> Result<Outcome, Error> {
-        let sql = sql.as_ref();
-        // SAFETY: the connection is ours; pointer and length are those of the slice.
-        let failed =
-            unsafe { sys::mysql_real_query(self.raw.as_ptr(), sql.as_ptr().cast(), sql.len() as c_ulong) };
-        if failed != 0 {
-            return Err(self.error());
-        }
+        self.send(sql.as_ref())?;
         let outcome = self.outcome()?;
         self.discard_further_results()?;
         Ok(outcome)
+    }
+
+    /// Runs one statement and hands on each row as it comes, so that no more than one of them is on
+    /// this side at a time. When the function breaks, the rest is thrown away unseen.
+    ///
+    /// # Errors
+    /// As for [`Self::query`], also in the middle of the rows.
+    pub fn each_row(
+        &mut self,
+        sql: impl AsRef<[u8]>,
+        mut each: impl FnMut(&[Option<&[u8]>]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        self.send(sql.as_ref())?;
+        // SAFETY: a statement has just run on the connection, which is ours.
+        let result = unsafe { sys::mysql_use_result(self.raw.as_ptr()) };
+        let Some(raw) = NonNull::new(result) else { return Err(self.error()) };
+        let mut result = ResultSet { raw };
+        while let Some(row) = result.row() {
+            if each(&row).is_break() {
+                return Ok(());
+            }
+        }
+        drop(result);
+        let error = self.error();
+        if error.number == 0 { Ok(()) } else { Err(error) }
     }
 
     /// Runs one statement and gives the first column of its first row as text.
@@ -260,13 +247,20 @@ impl Connection {
         unsafe { sys::mysql_thread_id(self.raw.as_ptr()) }
     }
 
+    fn send(&mut self, sql: &[u8]) -> Result<(), Error> {
+        // SAFETY: the connection is ours; pointer and length are those of the slice.
+        let failed =
+            unsafe { sys::mysql_real_query(self.raw.as_ptr(), sql.as_ptr().cast(), sql.len() as c_ulong) };
+        if failed == 0 { Ok(()) } else { Err(self.error()) }
+    }
+
     fn outcome(&mut self) -> Result<Outcome, Error> {
         // SAFETY: a statement has just run on the connection, which is ours.
         let result = unsafe { sys::mysql_store_result(self.raw.as_ptr()) };
         if let Some(raw) = NonNull::new(result) {
             let mut result = ResultSet { raw };
             return Ok(Outcome {
-                rows: std::iter::from_fn(|| result.next()).collect(),
+                rows: std::iter::from_fn(|| Some(owned(&result.row()?))).collect(),
                 ..Outcome::default()
             });
         }
@@ -325,13 +319,14 @@ fn whole_seconds(time: Duration) -> c_uint {
     c_uint::try_from(time.as_millis().div_ceil(1000)).unwrap_or(c_uint::MAX)
 }
 
-/// The rows of a statement, all of them on this side.
+/// The rows of a statement.
 struct ResultSet {
     raw: NonNull<sys::MYSQL_RES>,
 }
 
 impl ResultSet {
-    fn next(&mut self) -> Option<Row> {
+    /// The next row. It lives until the one after it is asked for, which the borrow sees to.
+    fn row(&mut self) -> Option<Vec<Option<&[u8]>>> {
         // SAFETY: the result is ours until it is freed.
         let row = unsafe { sys::mysql_fetch_row(self.raw.as_ptr()) };
         if row.is_null() {
@@ -345,7 +340,8 @@ impl ResultSet {
         let values = unsafe { std::slice::from_raw_parts(row, columns) };
         // SAFETY: and a length.
         let lengths = unsafe { std::slice::from_raw_parts(lengths, columns) };
-        Some(values.iter().zip(lengths).map(|(&value, &length)| copied(value, length)).collect())
+        // SAFETY: each value is as long as said, until the next row is fetched.
+        Some(values.iter().zip(lengths).map(|(&value, &length)| unsafe { bytes(value, length) }).collect())
     }
 }
 
@@ -356,9 +352,15 @@ impl Drop for ResultSet {
     }
 }
 
-fn copied(value: *const c_char, length: c_ulong) -> Option<Vec<u8>> {
-    // SAFETY: a value that is not NULL is as long as said, until the next row is fetched.
-    (!value.is_null()).then(|| unsafe { std::slice::from_raw_parts(value.cast(), length as usize) }.to_vec())
+/// # Safety
+/// A value that is not NULL is as long as said, for as long as `'a`.
+unsafe fn bytes<'a>(value: *const c_char, length: c_ulong) -> Option<&'a [u8]> {
+    // SAFETY: the contract is passed on.
+    (!value.is_null()).then(|| unsafe { std::slice::from_raw_parts(value.cast(), length as usize) })
+}
+
+fn owned(row: &[Option<&[u8]>]) -> Row {
+    row.iter().map(|value| value.map(<[u8]>::to_vec)).collect()
 }
 
 /// The text as an SQL string, quotes and all, for a session in which backslashes escape (they do
