@@ -3,6 +3,7 @@
 
 use crate::failure::Failure;
 use crate::output;
+use crate::schema;
 use crate::server::{HEADING, ServerArgs};
 use clap::Args;
 use rowcall_mysql::{Connection, quoted};
@@ -37,6 +38,11 @@ pub(crate) struct Install {
     print: bool,
 
     // Last: a heading holds for all that follows.
+    /// For committed mode: create the schema `rowcall` and the daemon's account as well, and write an
+    /// option file that names the account, for `rowcalld --outbox`
+    #[arg(long, value_name = "FILE")]
+    outbox: Option<PathBuf>,
+
     #[command(flatten, next_help_heading = HEADING)]
     pub(crate) server: ServerArgs,
 }
@@ -71,7 +77,13 @@ impl Install {
             let done = create(&mut connection, &function)?;
             report.say("function", function.name, done)?;
         }
-        check_version(&mut connection)
+        check_version(&mut connection)?;
+        let Some(file) = &self.outbox else { return Ok(()) };
+        if version.starts_with("5.") {
+            return Err(Failure::other("--outbox: committed mode needs MySQL 8.0 or MariaDB 10.6 at least"));
+        }
+        schema::put(&mut connection, &report)?;
+        schema::put_account(&mut connection, file, &report)
     }
 
     fn put_library(&self, connection: &mut Connection, report: &Report) -> Result<(), Failure> {

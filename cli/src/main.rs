@@ -12,6 +12,7 @@ mod output;
 mod payload;
 mod reply;
 mod request;
+mod schema;
 mod server;
 mod subscription;
 mod uninstall;

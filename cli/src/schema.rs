@@ -1,0 +1,132 @@
+//! The `rowcall` schema, as `rowcall install` puts it in place, and the account that the daemon reads
+//! it with. The statements stand in sql/schema.sql.
+
+use crate::failure::Failure;
+use crate::install::{Report, ask};
+use rowcall_mysql::{Connection, quoted};
+use std::fs::{self, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+const SCHEMA_SQL: &str = include_str!("../../sql/schema.sql");
+
+/// What the last statement of the script writes down.
+const EDITION: &str = "1";
+
+/// The daemon's account.
+const ACCOUNT: &str = "'rowcall'@'localhost'";
+
+/// Puts the schema in place, unless it is there. Unlike the functions it is written to the binary
+/// log: replicas need the tables for the rows that will come.
+pub(crate) fn put(connection: &mut Connection, report: &Report) -> Result<(), Failure> {
+    if let Ok(Some(edition)) = connection.value("SELECT number FROM rowcall.edition") {
+        if edition == EDITION {
+            return report.say("schema", "rowcall", "already there");
+        }
+        return Err(Failure::other(format!(
+            "the schema rowcall is of edition {edition}, this version of the command knows {EDITION}"
+        )));
+    }
+    run(connection, "SET SESSION sql_log_bin = 1")?;
+    for statement in statements(SCHEMA_SQL) {
+        run(connection, &statement)?;
+    }
+    run(connection, "SET SESSION sql_log_bin = 0")?;
+    report.say("schema", "rowcall", "created")
+}
+
+/// Makes the daemon's account and an option file that names it, unless the file is there.
+pub(crate) fn put_account(connection: &mut Connection, file: &Path, report: &Report) -> Result<(), Failure> {
+    let name = file.display().to_string();
+    if file.exists() {
+        return report.say("account", &name, "already there");
+    }
+    let password = password();
+    let socket = ask(connection, "SELECT @@socket")?;
+    let text =
+        format!("# For rowcalld's --outbox.\n[client]\nuser=rowcall\npassword={password}\nsocket={socket}\n");
+    write_secret(file, &text).map_err(|error| Failure::other(format!("cannot write {name}: {error}")))?;
+    let made = make_account(connection, &password);
+    if made.is_err() {
+        // Best effort: the error that matters is the one above.
+        let _ = fs::remove_file(file);
+    }
+    made?;
+    report.say("account", &name, "created")
+}
+
+fn make_account(connection: &mut Connection, password: &str) -> Result<(), Failure> {
+    let password = quoted(password);
+    run(connection, "SET SESSION sql_log_bin = 1")?;
+    run(connection, &format!("CREATE USER IF NOT EXISTS {ACCOUNT} IDENTIFIED BY {password}"))?;
+    run(connection, &format!("ALTER USER {ACCOUNT} IDENTIFIED BY {password}"))?;
+    run(connection, &format!("GRANT SELECT, INSERT, UPDATE, DELETE ON rowcall.* TO {ACCOUNT}"))?;
+    run(connection, "SET SESSION sql_log_bin = 0")
+}
+
+fn run(connection: &mut Connection, sql: &str) -> Result<(), Failure> {
+    let first_line = sql.lines().next().unwrap_or_default();
+    // A password must not be shown with the statement that sets it.
+    let shown = first_line.split(" IDENTIFIED BY ").next().unwrap_or_default();
+    connection.query(sql).map(drop).map_err(|error| Failure::server(shown, &error))
+}
+
+/// New, and readable for its owner only.
+fn write_secret(file: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+    file.write_all(text.as_bytes())
+}
+
+/// Of 128 random bits, with the signs that password rules ask for.
+fn password() -> String {
+    let random = || RandomState::new().hash_one(std::process::id());
+    format!("Rc-{:016x}{:016x}", random(), random())
+}
+
+/// The statements of a script for the servers' own client, which DELIMITER is for.
+fn statements(script: &str) -> Vec<String> {
+    let (mut statements, mut delimiter, mut statement) = (Vec::new(), ";", String::new());
+    for line in script.lines() {
+        if let Some(next) = line.strip_prefix("DELIMITER ") {
+            delimiter = next;
+            continue;
+        }
+        if line.trim_start().starts_with("--") || line.trim().is_empty() {
+            continue;
+        }
+        match line.trim_end().strip_suffix(delimiter) {
+            Some(end) => statements.push(std::mem::take(&mut statement) + end),
+            None => statement += &format!("{line}\n"),
+        }
+    }
+    statements
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_falls_into_statements() {
+        let script = "-- first\nA;\nDELIMITER //\nB\nBEGIN\n  -- why\n  C;\nEND //\nDELIMITER ;\n\nD\n  E;\n";
+        assert_eq!(statements(script), ["A", "B\nBEGIN\n  C;\nEND ", "D\n  E"]);
+    }
+
+    #[test]
+    fn the_schema_is_of_the_edition_that_is_known() {
+        let all = statements(SCHEMA_SQL);
+        let last = all.last().unwrap();
+        assert_eq!(last, &format!("INSERT IGNORE INTO rowcall.edition (number) VALUES ({EDITION})"));
+        assert!(all.iter().all(|statement| !statement.contains("DELIMITER")));
+    }
+
+    #[test]
+    fn passwords_differ() {
+        assert_ne!(password(), password());
+    }
+}
