@@ -15,6 +15,9 @@ CREATE FUNCTION rowcall_emit RETURNS INTEGER SONAME 'rowcall_0_1_0.so';
 DROP FUNCTION IF EXISTS rowcall_request;
 CREATE FUNCTION rowcall_request RETURNS STRING SONAME 'rowcall_0_1_0.so';
 
+DROP FUNCTION IF EXISTS rowcall_poke;
+CREATE FUNCTION rowcall_poke RETURNS INTEGER SONAME 'rowcall_0_1_0.so';
+
 DROP FUNCTION IF EXISTS rowcall_last_error;
 CREATE FUNCTION rowcall_last_error RETURNS STRING SONAME 'rowcall_0_1_0.so';
 

@@ -7,6 +7,7 @@ SET SESSION sql_log_bin = 0;
 DROP FUNCTION IF EXISTS rowcall_notify;
 DROP FUNCTION IF EXISTS rowcall_emit;
 DROP FUNCTION IF EXISTS rowcall_request;
+DROP FUNCTION IF EXISTS rowcall_poke;
 DROP FUNCTION IF EXISTS rowcall_last_error;
 DROP FUNCTION IF EXISTS rowcall_status;
 DROP FUNCTION IF EXISTS rowcall_version;

@@ -20,10 +20,11 @@ on_each_server!(
     what_goes_wrong_is_told_with_advice,
 );
 
-const FUNCTIONS: [&str; 6] = [
+const FUNCTIONS: [&str; 7] = [
     "rowcall_notify",
     "rowcall_emit",
     "rowcall_request",
+    "rowcall_poke",
     "rowcall_last_error",
     "rowcall_status",
     "rowcall_version",
@@ -172,7 +173,7 @@ fn functions_of_another_library_are_replaced(kind: Kind) {
     lines[2][2] = "replaced".into();
     assert_eq!(done(&site, &["install"]), lines);
     let ours = library_path(&site).file_name().unwrap().to_string_lossy().into_owned();
-    assert_eq!(recorded(&mut sql), [&ours; 6].map(String::as_str));
+    assert_eq!(recorded(&mut sql), [&ours; FUNCTIONS.len()].map(String::as_str));
 
     // Libraries of older versions go as well, unless a function is still made of them.
     done(&site, &["uninstall", "--no-remove"]);

@@ -39,6 +39,28 @@ impl Backoff {
     }
 }
 
+/// How far apart pokes are, in nanoseconds: under a load each of them would wake the daemon, which
+/// looks again after a millisecond by itself.
+pub(crate) const POKE_PAUSE: u64 = 1_000_000;
+
+/// Lets one caller in each pause go.
+pub(crate) struct Pace {
+    /// Nobody goes before.
+    until: AtomicU64,
+}
+
+impl Pace {
+    pub(crate) const fn new() -> Self {
+        Pace { until: AtomicU64::new(0) }
+    }
+
+    /// Whether the caller may go.
+    pub(crate) fn may_go(&self, now: u64) -> bool {
+        let until = self.until.load(Relaxed);
+        now >= until && self.until.compare_exchange(until, now + POKE_PAUSE, Relaxed, Relaxed).is_ok()
+    }
+}
+
 /// How long a wait in vain speaks for all sessions, in nanoseconds, unless another one follows it or
 /// someone gets on. Whoever has waited may not come back to find out that the daemon works again;
 /// so after a second the next one may wait: 20 ms in a thousand.
@@ -86,6 +108,13 @@ mod tests {
         assert!(backoff.may_try(11 + 2 * PAUSE), "even if that one never says how it went");
         backoff.succeeded();
         assert!(backoff.may_try(12 + 2 * PAUSE) && backoff.may_try(12 + 2 * PAUSE));
+    }
+
+    #[test]
+    fn one_in_each_pause_may_go() {
+        let pace = Pace::new();
+        assert!(pace.may_go(5) && !pace.may_go(5) && !pace.may_go(4 + POKE_PAUSE));
+        assert!(pace.may_go(5 + POKE_PAUSE) && !pace.may_go(6 + POKE_PAUSE));
     }
 
     #[test]

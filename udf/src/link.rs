@@ -9,7 +9,7 @@
 mod greeting;
 mod reply;
 
-use crate::backoff::{Backoff, Stall};
+use crate::backoff::{Backoff, Pace, Stall};
 use crate::counters::{self, CONNECT_ERRNO, CONNECTS, DISCONNECTS, Reason};
 use crate::killed::killed;
 use crate::socket::{For, Socket};
@@ -55,6 +55,9 @@ static BACKOFF: Backoff = Backoff::new();
 /// Some thread has waited in vain for room or for the greeting, and none has got on since.
 static STALL: Stall = Stall::new();
 
+/// When the daemon was last told of a row in the outbox.
+static POKES: Pace = Pace::new();
+
 static SOCKET: Lazy<PathBuf> =
     Lazy::new(|| std::env::var_os("ROWCALL_SOCKET").map_or_else(|| SOCKET_DEFAULT.into(), PathBuf::from));
 
@@ -70,6 +73,12 @@ pub(crate) fn with<T>(work: impl FnOnce(&mut Link) -> Result<T, Reason>) -> Resu
     // ends; neither happens, and neither may crash the server.
     LINK.try_with(|link| link.try_borrow_mut().map_or(Err(Reason::Panic), |mut link| work(&mut link)))
         .unwrap_or(Err(Reason::Panic))
+}
+
+/// Whether the caller may tell the daemon of a row in the outbox: one in each pause of the whole
+/// process, and none while the daemon is known to be away.
+pub(crate) fn may_poke() -> bool {
+    POKES.may_go(now())
 }
 
 /// Where the daemon is looked for.

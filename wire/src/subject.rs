@@ -2,6 +2,10 @@
 //! The daemon's index of subscriptions is elsewhere (daemon/src/subjects.rs); [`matches`] is the
 //! plain rule that its tests compare it with.
 
+/// Where the library inside the server tells the daemon, and nobody else, that it has written a row to
+/// the outbox; the payload is the row's id, in digits.
+pub const POKE: &[u8] = b"_ROWCALL.poke";
+
 /// Why a subject cannot be published to. Stricter than the reference, which takes anything from
 /// clients: ours refuse early what could only go wrong later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
