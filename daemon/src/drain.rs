@@ -27,6 +27,7 @@ impl Daemon {
         self.leave_by = Some(deadline);
         self.timers.set(deadline, Timer::Leave);
         self.stop_listening();
+        self.leave_outbox();
         for key in self.clients.keys() {
             self.read_the_last(key);
         }
@@ -62,7 +63,8 @@ impl Daemon {
     pub(crate) fn has_left(&mut self) -> bool {
         let Some(deadline) = self.leave_by else { return false };
         let needed = |client: &Client| !client.owed.is_empty() || matches!(client.peer, Peer::Tcp { .. });
-        if self.now < deadline && self.clients.iter().any(|(_, client)| needed(client)) {
+        let reading = || self.outbox.as_ref().is_some_and(|outbox| !outbox.has_ended());
+        if self.now < deadline && (reading() || self.clients.iter().any(|(_, client)| needed(client))) {
             return false;
         }
         for key in self.clients.keys() {

@@ -93,7 +93,12 @@ impl Daemon {
         match (method, path) {
             ("GET", "/healthz") => page("200 OK", "application/json", "{\"status\":\"ok\"}\n"),
             ("GET", "/varz") => {
-                let body = self.stats.to_json(&self.server_id, &self.clients, &self.subscriptions);
+                let body = self.stats.to_json(
+                    &self.server_id,
+                    &self.clients,
+                    &self.subscriptions,
+                    self.outbox_json(),
+                );
                 page("200 OK", "application/json", &body)
             }
             ("GET", _) => page("404 Not Found", "text/plain", "there are /healthz and /varz\n"),

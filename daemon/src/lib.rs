@@ -7,6 +7,7 @@ mod drain;
 mod http;
 mod listener;
 mod operations;
+mod outbox;
 mod outbuf;
 mod poll;
 mod publish;
@@ -21,6 +22,7 @@ use config::Config;
 use http::Visitor;
 use listener::Listener;
 use nix::errno::Errno;
+use outbox::Outbox;
 use outbuf::Round;
 use poll::{Poll, Ready};
 pub use signals::Signals;
@@ -60,6 +62,8 @@ pub struct Daemon {
     dirty: Vec<Key>,
     /// Clients whose connections shall end when the turn does, with the reason noted in them.
     leaving: Vec<Key>,
+    /// Committed mode, if it is switched on.
+    outbox: Option<Outbox>,
     /// Whether the client that is being read from publishes to someone who reads, but lags behind.
     lagging: bool,
     /// Subscriptions that reached their maximum with the current message.
@@ -89,11 +93,12 @@ enum Handler {
     Client,
     Visitor,
     Signals,
+    Outbox,
 }
 
 /// What each of them does when its descriptor is ready, in the order of [`Handler`].
-const HANDLERS: [fn(&mut Daemon, Key, Ready); 4] =
-    [Daemon::on_listener, Daemon::on_client, Daemon::on_visitor, Daemon::on_signals];
+const HANDLERS: [fn(&mut Daemon, Key, Ready); 5] =
+    [Daemon::on_listener, Daemon::on_client, Daemon::on_visitor, Daemon::on_signals, Daemon::on_outbox];
 
 /// Who set a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,6 +106,7 @@ enum Timer {
     Listener(Key),
     Client(Key),
     Visitor(Key),
+    Outbox,
     Leave,
 }
 
@@ -154,6 +160,7 @@ impl Daemon {
             round: Round::default(),
             dirty: Vec::new(),
             leaving: Vec::new(),
+            outbox: None,
             lagging: false,
             spent: Vec::new(),
             input: vec![0; INPUT_MAX],
@@ -166,6 +173,7 @@ impl Daemon {
         };
         daemon.watch_signals().map_err(|errno| format!("cannot watch for signals: {errno}"))?;
         daemon.listen()?;
+        daemon.open_outbox()?;
         Ok(daemon)
     }
 
@@ -176,6 +184,7 @@ impl Daemon {
                 Timer::Client(key) => self.on_client_deadline(key),
                 Timer::Listener(key) => self.resume_accepting(key),
                 Timer::Visitor(key) => self.close_visitor(key),
+                Timer::Outbox => self.answer_reader(),
                 // It is only there to wake the loop, which looks at `leave_by` itself.
                 Timer::Leave => {}
             }

@@ -2,6 +2,8 @@
 //! here; the end of the turn writes to sockets.
 
 use crate::Daemon;
+use crate::listener::Peer;
+use crate::outbox::Outbox;
 use crate::slots::Key;
 use crate::stats::Reason;
 use rowcall_wire::{Message, encode, headers, subject};
@@ -12,6 +14,11 @@ impl Daemon {
     pub(crate) fn on_publish(&mut self, from: Key, message: &Message<'_>) {
         let Some(client) = self.clients.get(from) else { return };
         let wants = client.wants;
+        if message.subject == subject::POKE
+            && let Peer::Unix = client.peer
+        {
+            return self.outbox.iter().for_each(Outbox::poke);
+        }
         self.stats.in_msgs += 1;
         self.stats.in_bytes += message.body.len() as u64;
         // The complaint is only a complaint: the message is processed all the same.
@@ -21,11 +28,12 @@ impl Daemon {
         if wants.verbose {
             self.reply(from, encode::OK);
         }
-        self.publish(from, message);
+        self.publish(Some(from), message);
     }
 
-    /// Owes the message to everyone who subscribes to its subject.
-    fn publish(&mut self, from: Key, message: &Message<'_>) {
+    /// Owes the message to everyone who subscribes to its subject. It comes from a client, or from
+    /// the outbox.
+    pub(crate) fn publish(&mut self, from: Option<Key>, message: &Message<'_>) {
         let matches = self.subjects.matches(message.subject);
         self.round.begin_message();
         let mut heard = false;
@@ -36,7 +44,10 @@ impl Daemon {
             heard |= self.deliver_to_one(from, members, message);
         }
         if !heard {
-            self.on_unheard(from, message);
+            self.stats.unheard += 1;
+            if let (Some(from), Some(inbox)) = (from, message.reply) {
+                self.tell_no_responders(from, inbox);
+            }
         }
         while let Some(spent) = self.spent.pop() {
             self.unsubscribe(spent);
@@ -45,7 +56,7 @@ impl Daemon {
 
     /// Owes the message to one member of a queue group: any of them, or, if that one cannot take
     /// it, the next that can.
-    fn deliver_to_one(&mut self, from: Key, members: &[Key], message: &Message<'_>) -> bool {
+    fn deliver_to_one(&mut self, from: Option<Key>, members: &[Key], message: &Message<'_>) -> bool {
         let first = self.random.usize(..members.len());
         let (later, sooner) = members.split_at(first);
         sooner.iter().chain(later).any(|&member| self.deliver(from, member, message))
@@ -53,11 +64,11 @@ impl Daemon {
 
     /// Owes the message to one subscriber. Says whether that was possible.
     #[inline]
-    fn deliver(&mut self, from: Key, to: Key, message: &Message<'_>) -> bool {
+    fn deliver(&mut self, from: Option<Key>, to: Key, message: &Message<'_>) -> bool {
         let Some(subscription) = self.subscriptions.get_mut(to) else { return false };
         let Some(client) = self.clients.get_mut(subscription.client) else { return false };
         let spent = subscription.max > 0 && subscription.delivered >= subscription.max;
-        if spent || !client.is_open() || (subscription.client == from && !client.wants.echo) {
+        if spent || !client.is_open() || (Some(subscription.client) == from && !client.wants.echo) {
             return false;
         }
         let before = client.owed.len();
@@ -78,11 +89,9 @@ impl Daemon {
         true
     }
 
-    /// Nobody took the message. If it was a request, and its sender wants to know, it is told so on
-    /// its own subscription for the answer.
-    fn on_unheard(&mut self, from: Key, message: &Message<'_>) {
-        self.stats.unheard += 1;
-        let Some(inbox) = message.reply else { return };
+    /// Nobody took a request. If its sender wants to know, it is told so on its own subscription for
+    /// the answer.
+    fn tell_no_responders(&mut self, from: Key, inbox: &[u8]) {
         if !self.clients.get(from).is_some_and(|client| client.wants.no_responders) {
             return;
         }

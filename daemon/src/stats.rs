@@ -55,7 +55,13 @@ impl Stats {
 
     /// The counters as JSON, under the names that the reference's monitoring uses where it has the
     /// same thing.
-    pub fn to_json<C, S>(&self, server_id: &str, clients: &Slots<C>, subscriptions: &Slots<S>) -> String {
+    pub fn to_json<C, S>(
+        &self,
+        server_id: &str,
+        clients: &Slots<C>,
+        subscriptions: &Slots<S>,
+        outbox: serde_json::Value,
+    ) -> String {
         let closed: serde_json::Map<String, serde_json::Value> =
             Reason::NAMES.iter().zip(self.closed).map(|(name, n)| ((*name).to_owned(), n.into())).collect();
         let json = serde_json::json!({
@@ -75,6 +81,7 @@ impl Stats {
             "no_responders": self.no_responders,
             "lost_bytes": self.lost_bytes,
             "closed": closed,
+            "outbox": outbox,
         });
         format!("{json:#}\n")
     }

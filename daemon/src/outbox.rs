@@ -1,0 +1,146 @@
+//! Committed mode, the loop's side: events that the reader found are handed on to whoever listens,
+//! and pokes go to the reader. The reader and its connection stand in outbox/reader.rs, on a thread
+//! of its own; the two sides meet at the desk (outbox/desk.rs).
+
+mod desk;
+mod event;
+mod reader;
+mod statements;
+
+use crate::poll::{READ, Ready};
+use crate::slots::{Key, Slots};
+use crate::{Daemon, Handler, Timer};
+use desk::{Desk, Phase};
+use event::Event;
+use reader::Reader;
+use rowcall_mysql::{OptionFiles, Options};
+use rowcall_wire::Message;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// How long to wait before looking again whether those who lag behind have caught up.
+const HOLD: Duration = Duration::from_millis(2);
+
+/// How long connecting to the server may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the server may take for an answer. Longer than any statement of ours waits for a lock.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The loop's end of committed mode.
+pub(crate) struct Outbox {
+    desk: Arc<Desk>,
+    /// Events handed on.
+    handed_on: u64,
+}
+
+impl Outbox {
+    /// Starts the thread; the option file says where the server is and as whom to connect.
+    fn start(option_file: &Path, max_payload: usize) -> Result<Outbox, String> {
+        let desk = Desk::new().map_err(|errno| format!("cannot make an eventfd: {errno}"))?;
+        let desk = Arc::new(desk);
+        let options = Options {
+            // Some statements of several tables want a database to be chosen, whatever they name.
+            database: Some("rowcall".into()),
+            option_files: OptionFiles::Only(option_file.to_owned()),
+            connect_timeout: Some(CONNECT_TIMEOUT),
+            read_timeout: Some(READ_TIMEOUT),
+            ..Options::default()
+        };
+        let cannot = |error| format!("cannot start a thread: {error}");
+        let reader = Reader { desk: Arc::clone(&desk), options, max_payload };
+        thread::Builder::new().name("reader".into()).spawn(move || reader.run()).map_err(cannot)?;
+        Ok(Outbox { desk, handed_on: 0 })
+    }
+
+    /// SQL has written a row.
+    pub(crate) fn poke(&self) {
+        self.desk.poke();
+    }
+
+    /// Whether nothing of it is under way any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.desk.has_ended()
+    }
+}
+
+impl Daemon {
+    /// Begins to read the outbox, if the configuration names one.
+    pub(crate) fn open_outbox(&mut self) -> Result<(), String> {
+        let Some(option_file) = &self.config.outbox.0 else { return Ok(()) };
+        let outbox = Outbox::start(option_file, self.config.max_payload.0)?;
+        // There is one such descriptor and its handler needs no key.
+        let key = Slots::default().insert(());
+        let added = self.poll.add(outbox.desk.bell(), Handler::Outbox as u8, key, READ);
+        added.map_err(|errno| format!("cannot watch the reader's bell: {errno}"))?;
+        self.outbox = Some(outbox);
+        Ok(())
+    }
+
+    /// Something lies on the desk.
+    pub(crate) fn on_outbox(&mut self, _: Key, _: Ready) {
+        if self.hand_on_batch() {
+            self.answer_reader();
+        }
+    }
+
+    /// Leaving begins: what lies on the desk is handed on while there is still someone to hand it to,
+    /// and nothing more is put there.
+    pub(crate) fn leave_outbox(&mut self) {
+        let Some(outbox) = &self.outbox else { return };
+        outbox.desk.leave();
+        self.hand_on_batch();
+        if let Some(outbox) = &self.outbox {
+            outbox.desk.handed_on();
+        }
+    }
+
+    /// Hands on what lies on the desk; says whether there was something.
+    fn hand_on_batch(&mut self) -> bool {
+        let batch = self.outbox.as_ref().and_then(|outbox| outbox.desk.take_batch());
+        let Some(batch) = batch else { return false };
+        for event in &batch {
+            self.hand_on(event);
+        }
+        // They count as handed on once they are in the subscribers' sockets, or owed to them.
+        self.flush();
+        if let Some(outbox) = &mut self.outbox {
+            outbox.handed_on += batch.len() as u64;
+        }
+        true
+    }
+
+    /// What committed mode does, for whoever asks over HTTP; null where it is switched off.
+    pub(crate) fn outbox_json(&self) -> serde_json::Value {
+        let Some(outbox) = &self.outbox else { return serde_json::Value::Null };
+        let (state, why) = match outbox.desk.phase() {
+            Phase::Starting => ("starting", None),
+            Phase::StandingBy => ("standing_by", None),
+            Phase::Reading => ("reading", None),
+            Phase::Waiting(why) => ("waiting", Some(why)),
+        };
+        serde_json::json!({ "state": state, "why": why, "handed_on": outbox.handed_on })
+    }
+
+    fn hand_on(&mut self, event: &Event) {
+        let message =
+            Message { subject: &event.subject, reply: None, body: &event.body, header_len: event.header_len };
+        self.publish(None, &message);
+    }
+
+    /// Tells the reader to go on, once everyone who reads has caught up: a backlog is read faster
+    /// than most subscribers take it, and they are not to be cut off for that.
+    pub(crate) fn answer_reader(&mut self) {
+        let half = self.config.max_pending.0 / 2;
+        let someone_lags = std::mem::take(&mut self.lagging)
+            && self.clients.iter().any(|(_, client)| client.lags(half, self.now));
+        if someone_lags {
+            self.lagging = true;
+            self.timers.set(self.now + HOLD, Timer::Outbox);
+        } else if let Some(outbox) = &self.outbox {
+            outbox.desk.handed_on();
+        }
+    }
+}

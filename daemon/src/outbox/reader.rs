@@ -1,0 +1,268 @@
+//! The reader: a thread with the one connection that reads the outbox. It reads what is committed,
+//! puts it on the desk, waits until the loop has handed it on, and deletes exactly that. A row that
+//! is in the table was not handed on: there is no cursor, and nothing to remember.
+
+use super::desk::{Desk, Phase, Woken};
+use super::event::{Event, Row};
+use super::statements;
+use rowcall_mysql::{Connection, Error, Options};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Rows in one read. Larger reads were not faster.
+const ROWS_MAX: usize = 1000;
+
+/// Bytes in one read, after which the rest is left for the next; one row may be larger.
+const BYTES_MAX: usize = 4 << 20;
+
+/// How soon to look again for a row that SQL has poked for and that is not there yet: a poke comes
+/// before its COMMIT. Each look in vain makes the next one wait a quarter longer, so that an event
+/// is late by at most a quarter of what its transaction took.
+const LOOK_POKED: Duration = Duration::from_micros(100);
+
+/// How soon to look again after something was found: a poke that was swallowed because another had
+/// gone in the same millisecond is not missed for longer.
+const LOOK_FOUND: Duration = Duration::from_millis(1);
+
+/// How often to look when nothing happens: this is the guarantee, everything else is speed.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+
+/// How soon to connect again. Each attempt in vain doubles it.
+const CONNECT_MIN: Duration = Duration::from_millis(100);
+/// The longest pause between two attempts: a standby takes over within 5 seconds.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// What the thread works with.
+pub(super) struct Reader {
+    pub(super) desk: Arc<Desk>,
+    pub(super) options: Options,
+    /// The largest message that may be handed on.
+    pub(super) max_payload: usize,
+}
+
+/// Why the reader cannot go on with a connection.
+enum Trouble {
+    /// The server or the way to it.
+    Sql(Error),
+    /// The server is not one to read from.
+    Refused(String),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Trouble::Sql(error)
+    }
+}
+
+/// What one read has found.
+#[derive(Default)]
+struct Found {
+    events: Vec<Event>,
+    /// Rows that can never be published, with the reason.
+    flawed: Vec<(u64, &'static str)>,
+    bytes: usize,
+}
+
+impl Reader {
+    /// Reads until the daemon leaves.
+    pub(super) fn run(&self) {
+        let mut pause = CONNECT_MIN;
+        while !self.desk.is_leaving() {
+            match self.serve(&mut pause) {
+                Ok(()) => break,
+                Err(trouble) => self.tell(trouble),
+            }
+            if !self.desk.pause(pause) {
+                break;
+            }
+            pause = (pause * 2).min(CONNECT_MAX);
+        }
+        self.desk.end();
+    }
+
+    /// Everything with one connection, which ends when the daemon leaves.
+    fn serve(&self, pause: &mut Duration) -> Result<(), Trouble> {
+        let mut connection = Connection::connect(&self.options)?;
+        for statement in statements::SESSION {
+            connection.query(statement)?;
+        }
+        check(&mut connection)?;
+        if !self.become_the_reader(&mut connection)? {
+            return Ok(());
+        }
+        // It may have been a replica's lock that was waited for.
+        check_writable(&mut connection)?;
+        self.say(Phase::Reading);
+        tell_durability(&mut connection)?;
+        *pause = CONNECT_MIN;
+        self.read_on(&mut connection)
+    }
+
+    /// Waits until no other daemon reads this outbox. Says no if the daemon leaves meanwhile.
+    fn become_the_reader(&self, connection: &mut Connection) -> Result<bool, Trouble> {
+        while !self.desk.is_leaving() {
+            if connection.value(statements::LOCK)?.as_deref() == Some("1") {
+                return Ok(true);
+            }
+            self.say(Phase::StandingBy);
+            check_writable(connection)?;
+        }
+        Ok(false)
+    }
+
+    fn read_on(&self, connection: &mut Connection) -> Result<(), Trouble> {
+        let mut look = LOOK_FOUND;
+        loop {
+            let found = self.read(connection)?;
+            if !found.is_empty() {
+                look = LOOK_FOUND;
+                if !self.hand_on(connection, found)? {
+                    return Ok(());
+                }
+                continue;
+            }
+            match self.desk.wait(look) {
+                Woken::Leaving => return Ok(()),
+                Woken::Poked => look = LOOK_POKED,
+                Woken::Time if look == LOOK_MAX => check_writable(connection)?,
+                Woken::Time => look = (look + look / 4).min(LOOK_MAX),
+            }
+        }
+    }
+
+    fn read(&self, connection: &mut Connection) -> Result<Found, Trouble> {
+        let mut found = Found::default();
+        connection.each_row(statements::read(ROWS_MAX), |row| {
+            found.add(row, self.max_payload);
+            if found.bytes < BYTES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(found)
+    }
+
+    /// Hands on what was found and takes it out of the table: in this order, so that whatever ends
+    /// in between, nothing is lost. Says no if the daemon leaves.
+    fn hand_on(&self, connection: &mut Connection, found: Found) -> Result<bool, Trouble> {
+        let ids: Vec<u64> = found.events.iter().map(|event| event.id).collect();
+        if !ids.is_empty() {
+            if !self.desk.hand_over(found.events) {
+                return Ok(false);
+            }
+            self.insist(connection, &statements::delete(&ids))?;
+        }
+        for (id, reason) in found.flawed {
+            tracing::warn!(id, reason, "an event can never be published; it is in rowcall.parked");
+            connection.query("START TRANSACTION")?;
+            connection.query(statements::park(id, reason))?;
+            connection.query(statements::delete(&[id]))?;
+            connection.query("COMMIT")?;
+        }
+        Ok(!self.desk.is_leaving())
+    }
+
+    /// Runs a statement until it works or the connection is gone: a disk that is full must not make
+    /// the same events go out again and again.
+    fn insist(&self, connection: &mut Connection, sql: &str) -> Result<(), Trouble> {
+        let mut pause = CONNECT_MIN;
+        loop {
+            match connection.query(sql) {
+                Ok(_) => break,
+                Err(error) if error.is_lost() => return Err(error.into()),
+                Err(error) => self.tell(Trouble::Sql(error)),
+            }
+            if !self.desk.pause(pause) {
+                break;
+            }
+            check_writable(connection)?;
+            pause = (pause * 2).min(CONNECT_MAX);
+        }
+        self.say(Phase::Reading);
+        Ok(())
+    }
+
+    fn tell(&self, trouble: Trouble) {
+        self.say(Phase::Waiting(match trouble {
+            Trouble::Sql(error) => error.to_string(),
+            Trouble::Refused(why) => why,
+        }));
+    }
+
+    /// Logs what is new, and nothing twice.
+    fn say(&self, phase: Phase) {
+        if !self.desk.say(phase.clone()) {
+            return;
+        }
+        match phase {
+            Phase::Starting => {}
+            Phase::Reading => tracing::info!("outbox: reading"),
+            Phase::StandingBy => tracing::info!("outbox: another daemon is reading; standing by"),
+            Phase::Waiting(why) => tracing::warn!(%why, "outbox: waiting"),
+        }
+    }
+}
+
+impl Found {
+    fn add(&mut self, row: &[Option<&[u8]>], max_payload: usize) {
+        let &[id, subject, payload, headers, created_at] = row else { return };
+        let id = id.and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
+        let (Some(id), Some(created_at)) = (id, created_at) else { return };
+        match (Row { id, subject, payload, headers, created_at }).event(max_payload) {
+            Ok(event) => {
+                self.bytes += event.body.len();
+                self.events.push(event);
+            }
+            Err(flaw) => self.flawed.push((id, flaw.name())),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.flawed.is_empty()
+    }
+}
+
+/// Whether the server and the schema are ones to read from.
+fn check(connection: &mut Connection) -> Result<(), Trouble> {
+    check_writable(connection)?;
+    let edition = connection.value(statements::EDITION_HERE)?.unwrap_or_default();
+    if edition != statements::EDITION {
+        let known = statements::EDITION;
+        return Err(Trouble::Refused(format!(
+            "the schema rowcall is of edition {edition}, this daemon knows {known}: run `rowcall install` of this version"
+        )));
+    }
+    let engine = connection.value(statements::ENGINE_HERE)?.unwrap_or_default();
+    if engine != "InnoDB" {
+        return Err(Trouble::Refused(format!(
+            "the table rowcall.outbox is of the engine {engine}, which has no transactions; it must be InnoDB"
+        )));
+    }
+    Ok(())
+}
+
+fn check_writable(connection: &mut Connection) -> Result<(), Trouble> {
+    match connection.value(statements::READ_ONLY)?.as_deref() {
+        Some("0" | "OFF") => Ok(()),
+        _ => Err(Trouble::Refused("the server is read-only, so its source's daemon reads its events".into())),
+    }
+}
+
+/// What the server's settings make of a commit that was seen, for whoever has to decide about them.
+fn tell_durability(connection: &mut Connection) -> Result<(), Trouble> {
+    let outcome = connection.query(statements::DURABILITY)?;
+    let Some([version, flush, log_bin, sync_binlog]) = outcome.rows.first().map(Vec::as_slice) else {
+        return Ok(());
+    };
+    let text =
+        |value: &Option<Vec<u8>>| String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned();
+    let (flush, log_bin, sync_binlog) = (text(flush), text(log_bin), text(sync_binlog));
+    let durable = flush == "1" && log_bin == "1" && sync_binlog == "1";
+    tracing::info!(
+        server = text(version),
+        innodb_flush_log_at_trx_commit = flush,
+        log_bin,
+        sync_binlog,
+        an_event_may_outlive_its_transaction_in_a_crash_of_the_server = !durable,
+        "outbox: the server's durability"
+    );
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! What the reader says to the server. Text only; who says it when stands in reader.rs.
+//!
+//! Three traps shape these statements. A `DELETE … WHERE id BETWEEN` deletes rows that were committed
+//! after the read. A `DELETE … WHERE id IN` is a scan of the whole table whenever the optimizer finds it
+//! small, and a scan waits for every transaction that has written a row and not ended; so rows go by a
+//! join from the list of their ids, which can only be looked up one by one. And a locking read of a
+//! row whose transaction is open, even one that does not wait, makes InnoDB write that
+//! transaction's lock down; if it then rolls back to a savepoint, it keeps a lock on the gap, and
+//! nobody else can publish. So nothing here touches a row that is not committed.
+
+use std::fmt::Write;
+
+/// The edition of the schema that this daemon knows.
+pub(super) const EDITION: &str = "1";
+
+/// The reader's session: committed rows only, no locks by reading, times in UTC. A lock that does
+/// not come is not waited for long: something is wrong then.
+pub(super) const SESSION: [&str; 3] = [
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    "SET SESSION time_zone = '+00:00', autocommit = 1, sql_mode = ''",
+    "SET SESSION innodb_lock_wait_timeout = 5, lock_wait_timeout = 5",
+];
+
+/// One reader for each server: whoever holds the lock. Waits a second for it.
+pub(super) const LOCK: &str = "SELECT GET_LOCK('rowcall.reader', 1)";
+
+/// The schema's edition and the outbox's engine.
+pub(super) const EDITION_HERE: &str = "SELECT number FROM rowcall.edition";
+pub(super) const ENGINE_HERE: &str =
+    "SELECT engine FROM information_schema.tables WHERE table_schema = 'rowcall' AND table_name = 'outbox'";
+
+/// Whether the server takes writes. A replica has the same rows, and its source's daemon reads them.
+pub(super) const READ_ONLY: &str = "SELECT @@global.read_only";
+
+/// What the server's own settings make of a commit that was seen.
+pub(super) const DURABILITY: &str =
+    "SELECT VERSION(), @@global.innodb_flush_log_at_trx_commit, @@global.log_bin, @@global.sync_binlog";
+
+/// The oldest rows that are committed, whichever transactions committed first.
+pub(super) fn read(limit: usize) -> String {
+    format!("SELECT id, subject, payload, headers, created_at FROM rowcall.outbox ORDER BY id LIMIT {limit}")
+}
+
+/// Deletes exactly these rows, and waits for nobody else's.
+pub(super) fn delete(ids: &[u64]) -> String {
+    format!("DELETE o {}", outbox_rows(ids))
+}
+
+/// Copies a row to where the ones that were given up are.
+pub(super) fn park(id: u64, reason: &str) -> String {
+    format!(
+        "INSERT IGNORE INTO rowcall.parked (id, subject, payload, headers, created_at, reason) \
+         SELECT id, subject, payload, headers, created_at, '{reason}' FROM rowcall.outbox WHERE id = {id}"
+    )
+}
+
+fn outbox_rows(ids: &[u64]) -> String {
+    let mut list = String::with_capacity(ids.len() * 12);
+    for id in ids {
+        let comma = if list.is_empty() { "" } else { "," };
+        let _ = write!(list, "{comma}{id}");
+    }
+    format!(
+        "FROM JSON_TABLE('[{list}]', '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) AS d \
+         STRAIGHT_JOIN rowcall.outbox AS o FORCE INDEX (PRIMARY) ON o.id = d.id"
+    )
+}
