@@ -20,6 +20,7 @@ mod bad_days;
 mod bad_input;
 mod bad_peers;
 mod cli;
+mod committed;
 mod configuration;
 mod examples;
 mod guest;

@@ -218,7 +218,7 @@ fn the_arrows_between_members_run_one_way() {
     check("wire", &[]);
     check("mysql", &["mysqlclient-sys"]);
     check("udf", &["rowcall-wire"]);
-    check("daemon", &["rowcall-wire"]);
+    check("daemon", &["rowcall-mysql", "rowcall-wire"]);
     check("cli", &["rowcall-mysql", "rowcall-wire"]);
     check("tests", &["rowcall-mysql", "rowcall-wire"]);
 }

@@ -62,6 +62,34 @@ impl Site {
         Some(Site { server, daemon: None, socket, folder })
     }
 
+    /// Starts all of it, and the daemon reads the outbox.
+    ///
+    /// # Panics
+    /// If something does not start.
+    pub fn committed(kind: Kind) -> Option<Site> {
+        let mut site = Site::without_daemon(kind)?;
+        let file = site.outbox_file();
+        let output = site.rowcall(&["install", "--outbox", file.to_str().expect("the path is text")]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        site.start_committed_daemon();
+        Some(site)
+    }
+
+    /// The option file of the daemon's account.
+    pub fn outbox_file(&self) -> PathBuf {
+        self.folder.path().join("outbox.cnf")
+    }
+
+    /// Starts a daemon that reads the outbox, for the first time or again.
+    pub fn start_committed_daemon(&mut self) {
+        let file = self.outbox_file();
+        let file = file.to_str().expect("the path is text");
+        let arguments = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--outbox", file];
+        let daemon = Daemon::start_with(&self.socket, &arguments);
+        daemon.child.says("outbox: reading");
+        self.daemon = Some(daemon);
+    }
+
     /// Starts the daemon, for the first time or again.
     pub fn start_daemon(&mut self) {
         self.daemon = Some(Daemon::start(&self.socket));
