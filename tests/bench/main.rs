@@ -3,6 +3,7 @@
 //!
 //! `make bench` runs all of them; `make bench ONLY="streams sql"` runs some.
 
+mod committed;
 mod cpu;
 mod idle;
 mod load;
@@ -14,13 +15,14 @@ mod sql;
 mod streams;
 
 /// The sections, in the order in which they run.
-const SECTIONS: [(&str, fn()); 6] = [
+const SECTIONS: [(&str, fn()); 7] = [
     ("streams", streams::run),
     ("idle", idle::run),
     ("slow", slow::run),
     ("sql", sql::cost_of_an_insert),
     ("away", sql::daemon_away),
     ("request", sql::round_trip),
+    ("committed", committed::run),
 ];
 
 fn main() {
