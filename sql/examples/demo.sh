@@ -66,16 +66,16 @@ export ROWCALL_SOCKET="$daemon"
     --socket="$database" --pid-file="$folder/db.pid" --skip-networking >"$folder/server.log" 2>&1 &
 server=$!
 processes="$server"
-"$programs/rowcalld" --listen 127.0.0.1:0 --http 127.0.0.1:0 >"$folder/daemon.log" 2>&1 &
-processes="$! $processes"
 await "$folder/server.log" 'ready for connections' 1
-await "$folder/daemon.log" 'listening transport="http"' 1
 address() { sed -n "s/.*listening transport=\"$1\" address=//p" "$folder/daemon.log"; }
 
 export ROWCALL_SERVER="unix:$daemon"
 echo "MariaDB $(mariadb --version | sed 's/.*Distrib \([^,]*\),.*/\1/') and rowcalld run in $folder. The functions go in:"
 echo
-"$programs/rowcall" install --no-defaults -u root -S "$database"
+"$programs/rowcall" install --outbox "$folder/outbox.cnf" --no-defaults -u root -S "$database"
+"$programs/rowcalld" --listen 127.0.0.1:0 --http 127.0.0.1:0 --outbox "$folder/outbox.cnf" >"$folder/daemon.log" 2>&1 &
+processes="$! $processes"
+await "$folder/daemon.log" 'outbox: reading' 1
 mariadb --no-defaults --user=root --socket="$database" -e 'CREATE DATABASE shop DEFAULT CHARACTER SET utf8mb4'
 for example in orders approval cache; do
     sql <"$examples/$example.sql"
@@ -97,6 +97,10 @@ play 1 "UPDATE orders SET state = 'paid' WHERE customer = 'Ada'"
 play 1 "DELETE FROM orders WHERE customer = 'Grace'"
 play 0 "INSERT INTO products VALUES (7, 'teapot', 24.90)"
 play 1 "UPDATE products SET price = 19.90 WHERE id = 7"
+
+printf '\nCommitted mode: an event leaves after COMMIT, and never after ROLLBACK.\n'
+play 0 "START TRANSACTION; CALL rowcall.publish('shop.orders.paid', '1'); ROLLBACK"
+play 1 "START TRANSACTION; CALL rowcall.publish('shop.orders.paid', '2'); COMMIT"
 
 printf '\nA worker runs:    rowcall reply shop.approve -- sh -c ...  It approves amounts below 1000.\n'
 play 0 "INSERT INTO payments (account, amount) VALUES ('Ada', 250.00)"
