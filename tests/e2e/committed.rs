@@ -14,6 +14,7 @@ on_each_server!(
     what_can_never_be_published_is_parked,
     publishing_works_without_the_functions,
     one_daemon_reads_and_another_stands_by,
+    a_daemon_that_hangs_is_replaced,
     the_reader_comes_back_when_its_connection_is_killed,
 );
 
@@ -170,6 +171,14 @@ fn publishing_works_without_the_functions(kind: Kind) {
 }
 
 fn one_daemon_reads_and_another_stands_by(kind: Kind) {
+    another_takes_over(kind, nix::sys::signal::Signal::SIGKILL);
+}
+
+fn a_daemon_that_hangs_is_replaced(kind: Kind) {
+    another_takes_over(kind, nix::sys::signal::Signal::SIGSTOP);
+}
+
+fn another_takes_over(kind: Kind, signal: nix::sys::signal::Signal) {
     let Some(mut site) = Site::committed(kind) else { return };
     let folder = harness::folder();
     let file = site.outbox_file();
@@ -179,7 +188,7 @@ fn one_daemon_reads_and_another_stands_by(kind: Kind) {
     let mut listener = standby.terminal().hello();
     listener.send("SUB a 1\r\n");
     listener.barrier();
-    site.daemon().kill();
+    site.daemon().child.signal(signal);
     standby.child.says("outbox: reading");
     site.connect().query("CALL rowcall.publish('a', 'taken over')").unwrap();
     assert_eq!(heard(&mut listener), "taken over");

@@ -120,21 +120,27 @@ impl Desk {
 
 /// The reader's side.
 impl Desk {
-    /// Puts a batch on the desk and waits until it has been handed on. Says no if the daemon leaves
-    /// and will not do it any more.
-    pub(super) fn hand_over(&self, batch: Vec<Event>) -> bool {
-        let mut papers = self.papers();
+    /// Puts a batch on the desk, once the one before it has been handed on. Says no if the daemon
+    /// leaves and will not do it any more.
+    pub(super) fn put(&self, batch: Vec<Event>) -> bool {
+        let under_way = |papers: &mut Papers| papers.under_way;
+        let mut papers =
+            self.changed.wait_while(self.papers(), under_way).unwrap_or_else(PoisonError::into_inner);
         if papers.leaving {
             return false;
         }
         papers.batch = Some(batch);
         papers.under_way = true;
         self.ring();
-        while papers.under_way {
-            // The loop takes what lies on the desk even when it leaves.
-            papers = self.changed.wait(papers).unwrap_or_else(PoisonError::into_inner);
-        }
         true
+    }
+
+    /// Waits for a time until the batch has been handed on; says whether it has. The loop takes what
+    /// lies on the desk even when it leaves.
+    pub(super) fn is_handed_on(&self, at_most: Duration) -> bool {
+        let under_way = |papers: &mut Papers| papers.under_way;
+        let papers = self.changed.wait_timeout_while(self.papers(), at_most, under_way);
+        !papers.unwrap_or_else(PoisonError::into_inner).0.under_way
     }
 
     /// Waits until there is a reason to look again.

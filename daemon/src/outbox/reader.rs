@@ -145,8 +145,12 @@ impl Reader {
     fn hand_on(&self, connection: &mut Connection, found: Found) -> Result<bool, Trouble> {
         let ids: Vec<u64> = found.events.iter().map(|event| event.id).collect();
         if !ids.is_empty() {
-            if !self.desk.hand_over(found.events) {
+            if !self.desk.put(found.events) {
                 return Ok(false);
+            }
+            // Subscribers who lag may take a while. The server is to know that we are still there.
+            while !self.desk.is_handed_on(LOOK_MAX) {
+                connection.query(statements::STILL_HERE)?;
             }
             self.insist(connection, &statements::delete(&ids))?;
         }

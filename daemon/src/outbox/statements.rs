@@ -15,14 +15,21 @@ pub(super) const EDITION: &str = "1";
 
 /// The reader's session: committed rows only, no locks by reading, times in UTC. A lock that does
 /// not come is not waited for long: something is wrong then.
-pub(super) const SESSION: [&str; 3] = [
+///
+/// A session that has said nothing for 4 seconds is ended by the server, and its lock is free: the
+/// reader says something every second, unless its process hangs or its machine is gone.
+pub(super) const SESSION: [&str; 4] = [
     "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
     "SET SESSION time_zone = '+00:00', autocommit = 1, sql_mode = ''",
     "SET SESSION innodb_lock_wait_timeout = 5, lock_wait_timeout = 5",
+    "SET SESSION wait_timeout = 4",
 ];
 
 /// One reader for each server: whoever holds the lock. Waits a second for it.
 pub(super) const LOCK: &str = "SELECT GET_LOCK('rowcall.reader', 1)";
+
+/// Says something.
+pub(super) const STILL_HERE: &str = "DO 0";
 
 /// The schema's edition and the outbox's engine.
 pub(super) const EDITION_HERE: &str = "SELECT number FROM rowcall.edition";
