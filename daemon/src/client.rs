@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// Whoever has taken nothing for so long is not reading, and is waited for by nobody. A reader that
 /// is merely busy comes back sooner, or lives on what it may still be owed: filling the second half
 /// takes a fast publisher 70 ms.
-const READING: Duration = Duration::from_millis(20);
+pub(crate) const READING: Duration = Duration::from_millis(20);
 
 /// What a turn produces is written out early once it is this much: one read of input, sent to many.
 const ROUND_MAX: usize = 8 << 20;
@@ -111,9 +111,10 @@ pub(crate) struct Subscription {
 }
 
 impl Client {
-    /// Whether it is owed more than half of what may be owed, and reads.
-    pub(crate) fn lags(&self, half: usize, now: Instant) -> bool {
-        self.owed.len() > half && self.blocked_since.is_some_and(|since| now < since + READING)
+    /// Whether it is owed more than half of what may be owed, and reads: has taken something in this
+    /// time.
+    pub(crate) fn lags(&self, half: usize, now: Instant, reading: Duration) -> bool {
+        self.owed.len() > half && self.blocked_since.is_some_and(|since| now < since + reading)
     }
 
     /// Whether it is owed more than it may be, `before` being what it was owed before the latest

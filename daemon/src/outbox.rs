@@ -7,6 +7,7 @@ mod event;
 mod reader;
 mod statements;
 
+use crate::client::Client;
 use crate::poll::{READ, Ready};
 use crate::slots::{Key, Slots};
 use crate::{Daemon, Handler, Timer};
@@ -23,6 +24,14 @@ use std::time::Duration;
 /// How long to wait before looking again whether those who lag behind have caught up.
 const HOLD: Duration = Duration::from_millis(2);
 
+/// Who has taken something in this time reads, and the next batch waits for them. Longer than for
+/// publishers, who wait themselves: here only rows wait, in their table.
+pub(crate) const READING: Duration = Duration::from_secs(1);
+
+/// A batch is at most this part of what a subscriber may be owed: one who is owed half can be given
+/// another batch without being cut off.
+const BATCH_PART: usize = 4;
+
 /// How long connecting to the server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -32,13 +41,15 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// The loop's end of committed mode.
 pub(crate) struct Outbox {
     desk: Arc<Desk>,
+    /// Whether someone who reads lagged behind when the current batch was handed on.
+    someone_lags: bool,
     /// Events handed on.
     handed_on: u64,
 }
 
 impl Outbox {
     /// Starts the thread; the option file says where the server is and as whom to connect.
-    fn start(option_file: &Path, max_payload: usize) -> Result<Outbox, String> {
+    fn start(option_file: &Path, max_payload: usize, batch_max: usize) -> Result<Outbox, String> {
         let desk = Desk::new().map_err(|errno| format!("cannot make an eventfd: {errno}"))?;
         let desk = Arc::new(desk);
         let options = Options {
@@ -50,9 +61,9 @@ impl Outbox {
             ..Options::default()
         };
         let cannot = |error| format!("cannot start a thread: {error}");
-        let reader = Reader { desk: Arc::clone(&desk), options, max_payload };
+        let reader = Reader { desk: Arc::clone(&desk), options, max_payload, batch_max };
         thread::Builder::new().name("reader".into()).spawn(move || reader.run()).map_err(cannot)?;
-        Ok(Outbox { desk, handed_on: 0 })
+        Ok(Outbox { desk, someone_lags: false, handed_on: 0 })
     }
 
     /// SQL has written a row.
@@ -70,7 +81,8 @@ impl Daemon {
     /// Begins to read the outbox, if the configuration names one.
     pub(crate) fn open_outbox(&mut self) -> Result<(), String> {
         let Some(option_file) = &self.config.outbox.0 else { return Ok(()) };
-        let outbox = Outbox::start(option_file, self.config.max_payload.0)?;
+        let outbox =
+            Outbox::start(option_file, self.config.max_payload.0, self.config.max_pending.0 / BATCH_PART)?;
         // There is one such descriptor and its handler needs no key.
         let key = Slots::default().insert(());
         let added = self.poll.add(outbox.desk.bell(), Handler::Outbox as u8, key, READ);
@@ -108,6 +120,7 @@ impl Daemon {
         self.flush();
         if let Some(outbox) = &mut self.outbox {
             outbox.handed_on += batch.len() as u64;
+            outbox.someone_lags = std::mem::take(&mut self.lagging);
         }
         true
     }
@@ -134,12 +147,12 @@ impl Daemon {
     /// than most subscribers take it, and they are not to be cut off for that.
     pub(crate) fn answer_reader(&mut self) {
         let half = self.config.max_pending.0 / 2;
-        let someone_lags = std::mem::take(&mut self.lagging)
-            && self.clients.iter().any(|(_, client)| client.lags(half, self.now));
-        if someone_lags {
-            self.lagging = true;
+        let Some(outbox) = &mut self.outbox else { return };
+        let lags = |client: &Client| client.lags(half, self.now, READING);
+        outbox.someone_lags = outbox.someone_lags && self.clients.iter().any(|(_, client)| lags(client));
+        if outbox.someone_lags {
             self.timers.set(self.now + HOLD, Timer::Outbox);
-        } else if let Some(outbox) = &self.outbox {
+        } else {
             outbox.desk.handed_on();
         }
     }

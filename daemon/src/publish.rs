@@ -2,8 +2,9 @@
 //! here; the end of the turn writes to sockets.
 
 use crate::Daemon;
+use crate::client;
 use crate::listener::Peer;
-use crate::outbox::Outbox;
+use crate::outbox::{self, Outbox};
 use crate::slots::Key;
 use crate::stats::Reason;
 use rowcall_wire::{Message, encode, headers, subject};
@@ -81,7 +82,8 @@ impl Daemon {
             self.spent.push(to);
         }
         let most = self.config.max_pending.0;
-        self.lagging |= client.lags(most / 2, self.now);
+        let reading = if from.is_some() { client::READING } else { outbox::READING };
+        self.lagging |= client.lags(most / 2, self.now, reading);
         if client.is_behind(before, most) {
             let slow = subscription.client;
             self.leave(slow, Reason::SlowPending);

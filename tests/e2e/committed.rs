@@ -10,6 +10,7 @@ on_each_server!(
     a_trigger_publishes_and_the_caller_notices_nothing,
     a_publisher_needs_execute_and_nothing_else,
     events_wait_while_nobody_reads_them,
+    a_backlog_cuts_off_nobody_who_reads,
     a_long_transaction_delays_nobody_else,
     what_can_never_be_published_is_parked,
     publishing_works_without_the_functions,
@@ -115,6 +116,40 @@ fn events_wait_while_nobody_reads_them(kind: Kind) {
     site.start_committed_daemon();
     eventually("the outbox is empty", || (waiting(&mut sql) == 0).then_some(()));
     assert_eq!(site.daemon().varz()["outbox"]["handed_on"], 100);
+}
+
+/// A backlog is read faster than a subscriber takes it, and is larger than what it may be owed.
+fn a_backlog_cuts_off_nobody_who_reads(kind: Kind) {
+    const EVENTS: u64 = 16_384;
+    let Some(mut site) = Site::committed(kind) else { return };
+    site.daemon().stop();
+    // Whoever holds the reader's lock keeps daemons standing by.
+    let mut sql = site.connect();
+    assert_eq!(sql.value("SELECT GET_LOCK('rowcall.reader', 10)").unwrap().as_deref(), Some("1"));
+    sql.query("INSERT INTO rowcall.outbox (subject, payload) VALUES ('a', REPEAT('x', 2000))").unwrap();
+    while waiting(&mut sql) < EVENTS {
+        sql.query(
+            "INSERT INTO rowcall.outbox (subject, payload) SELECT subject, payload FROM rowcall.outbox",
+        )
+        .unwrap();
+    }
+    let settings = format!("max_pending = \"2MiB\"\noutbox = \"{}\"", site.outbox_file().display());
+    let daemon = harness::Daemon::with_settings(site.folder.path(), &settings);
+    daemon.child.says("standing by");
+    site.daemon = Some(daemon);
+    let mut listener = site.listener(&["a"]);
+    sql.query("DO RELEASE_LOCK('rowcall.reader')").unwrap();
+    let mut last = 0;
+    for _ in 0..EVENTS {
+        let message = listener.message();
+        let (_, id) = message.headers.split_once("Rowcall-Id: ").unwrap();
+        let id: u64 = id.split("\r\n").next().unwrap().parse().unwrap();
+        assert!(id > last, "{id} came after {last}");
+        last = id;
+    }
+    eventually("the outbox is empty", || (waiting(&mut sql) == 0).then_some(()));
+    let varz = site.daemon().varz();
+    assert_eq!((&varz["slow_consumers"], &varz["outbox"]["handed_on"]), (&0.into(), &EVENTS.into()));
 }
 
 fn a_long_transaction_delays_nobody_else(kind: Kind) {

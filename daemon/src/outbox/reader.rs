@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Rows in one read. Larger reads were not faster.
 const ROWS_MAX: usize = 1000;
 
-/// Bytes in one read, after which the rest is left for the next; one row may be larger.
+/// Bytes in one read at most, after which the rest is left for the next; one row may be larger.
 const BYTES_MAX: usize = 4 << 20;
 
 /// How soon to look again for a row that SQL has poked for and that is not there yet: a poke comes
@@ -39,6 +39,8 @@ pub(super) struct Reader {
     pub(super) options: Options,
     /// The largest message that may be handed on.
     pub(super) max_payload: usize,
+    /// Bytes that may be handed on at a time.
+    pub(super) batch_max: usize,
 }
 
 /// Why the reader cannot go on with a connection.
@@ -133,9 +135,10 @@ impl Reader {
 
     fn read(&self, connection: &mut Connection) -> Result<Found, Trouble> {
         let mut found = Found::default();
+        let bytes_max = self.batch_max.min(BYTES_MAX);
         connection.each_row(statements::read(ROWS_MAX), |row| {
             found.add(row, self.max_payload);
-            if found.bytes < BYTES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if found.bytes < bytes_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         Ok(found)
     }
