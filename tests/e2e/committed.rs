@@ -1,6 +1,6 @@
 //! Committed mode, one promise at a time: events leave after COMMIT, never after ROLLBACK, and wait
 //! in their table while nobody reads it. What it does under load and on bad days stands in
-//! committed/checker.rs.
+//! committed_load.rs.
 
 use harness::{Kind, Site, Terminal, eventually};
 use rowcall_mysql::Connection;

@@ -21,6 +21,7 @@ mod bad_input;
 mod bad_peers;
 mod cli;
 mod committed;
+mod committed_load;
 mod configuration;
 mod examples;
 mod guest;

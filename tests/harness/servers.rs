@@ -206,7 +206,16 @@ impl Server {
 
     /// Stops it in an orderly way and starts it again.
     pub fn restart(&mut self) {
-        self.child.signal(Signal::SIGTERM);
+        self.restart_after(Signal::SIGTERM);
+    }
+
+    /// Ends it without a word, as a crash does, and starts it again.
+    pub fn crash(&mut self) {
+        self.restart_after(Signal::SIGKILL);
+    }
+
+    fn restart_after(&mut self, signal: Signal) {
+        self.child.signal(signal);
         self.child.wait();
         self.child = spawn(self.kind, &self.folder, &self.arguments, &self.environment);
     }

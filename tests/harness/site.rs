@@ -67,7 +67,15 @@ impl Site {
     /// # Panics
     /// If something does not start.
     pub fn committed(kind: Kind) -> Option<Site> {
-        let mut site = Site::without_daemon(kind)?;
+        Site::committed_with(kind, &[])
+    }
+
+    /// The same with more arguments for the server.
+    ///
+    /// # Panics
+    /// If something does not start.
+    pub fn committed_with(kind: Kind, arguments: &[&str]) -> Option<Site> {
+        let mut site = Site::with_server_arguments(kind, arguments)?;
         let file = site.outbox_file();
         let output = site.rowcall(&["install", "--outbox", file.to_str().expect("the path is text")]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -82,11 +90,16 @@ impl Site {
 
     /// Starts a daemon that reads the outbox, for the first time or again.
     pub fn start_committed_daemon(&mut self) {
+        self.start_committed_daemon_until("outbox: reading");
+    }
+
+    /// The same, and waits only until it has said these words.
+    pub fn start_committed_daemon_until(&mut self, words: &str) {
         let file = self.outbox_file();
         let file = file.to_str().expect("the path is text");
         let arguments = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--outbox", file];
         let daemon = Daemon::start_with(&self.socket, &arguments);
-        daemon.child.says("outbox: reading");
+        daemon.child.says(words);
         self.daemon = Some(daemon);
     }
 

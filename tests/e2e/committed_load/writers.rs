@@ -1,0 +1,278 @@
+//! Sessions that write all at once, in every way that a transaction can go, and know of each event
+//! whether it was committed.
+//!
+//! Whoever publishes about a key takes that key's row first, so a key's events have an order: that
+//! of their commits. Within a transaction keys are taken in ascending order, so the load has no
+//! deadlock of its own. Any error that was not provoked here is therefore somebody else's fault,
+//! and ends the test.
+
+use super::account::{Fate, Written};
+use harness::{Kind, Site, eventually};
+use rowcall_mysql::{Connection, Error, Options};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+/// How many write at once.
+pub const WRITERS: u32 = 8;
+
+/// Keys that short transactions take.
+const KEYS: Range<u32> = 0..32;
+/// Keys that long transactions take, one for each writer: nobody waits for these, and the short ones
+/// overtake them.
+const LONG_KEYS: Range<u32> = 32..32 + WRITERS;
+/// The writers that also have long transactions. The others never pause, so that whatever is
+/// killed is killed while they write.
+const PATIENT: u32 = 2;
+
+/// The number of the error "duplicate key".
+const DUPLICATE: u32 = 1062;
+
+/// `tell` publishes about a key; a row in `orders` does so by its trigger. `published` says what was
+/// committed. Nobody may insert the order (0, 0) again.
+const TABLES: [&str; 7] = [
+    "CREATE TABLE counters (k INT PRIMARY KEY, n BIGINT NOT NULL DEFAULT 0) ENGINE=InnoDB",
+    "CREATE TABLE published (writer INT, number INT, k INT, n BIGINT, PRIMARY KEY (writer, number)) ENGINE=InnoDB",
+    "CREATE TABLE orders (writer INT, number INT, k INT, PRIMARY KEY (writer, number)) ENGINE=InnoDB",
+    "INSERT INTO orders VALUES (0, 0, 0)",
+    "CREATE PROCEDURE tell(IN writer INT, IN number INT, IN about INT) BEGIN
+       DECLARE place BIGINT;
+       UPDATE counters SET n = n + 1 WHERE k = about;
+       SELECT n INTO place FROM counters WHERE k = about;
+       INSERT INTO published VALUES (writer, number, about, place);
+       CALL rowcall.publish_with(CONCAT('load.', about), CONCAT_WS('-', writer, number, about, place),
+                                 CONCAT('Rowcall-Key: ', about));
+     END",
+    "CREATE TRIGGER told AFTER INSERT ON orders FOR EACH ROW CALL tell(NEW.writer, NEW.number, NEW.k)",
+    "CREATE PROCEDURE tell_end() CALL rowcall.publish('load.end', 'the end')",
+];
+
+/// They write until they are told to end.
+pub struct Writers {
+    threads: Vec<JoinHandle<Vec<Written>>>,
+    enough: Arc<AtomicBool>,
+}
+
+impl Writers {
+    /// Makes the tables and begins.
+    pub fn start(site: &Site, the_server_may_crash: bool) -> Writers {
+        let mut sql = site.connect();
+        for statement in TABLES {
+            sql.query(statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
+        }
+        for key in KEYS.chain(LONG_KEYS) {
+            sql.query(format!("INSERT INTO counters (k) VALUES ({key})")).unwrap();
+        }
+        let enough = Arc::new(AtomicBool::new(false));
+        let start = |number| {
+            let (options, kind, enough) = (site.server.options(), site.server.kind, Arc::clone(&enough));
+            thread::spawn(move || Writer::new(number, options, kind).write(&enough, the_server_may_crash))
+        };
+        let threads = (1..=WRITERS).map(start).collect();
+        Writers { threads, enough }
+    }
+
+    /// Ends them between two transactions, and gives what they wrote.
+    pub fn end(self) -> Vec<Written> {
+        self.enough.store(true, Ordering::Relaxed);
+        let ended = self.threads.into_iter().map(|thread| thread.join().expect("a writer has failed"));
+        ended.flatten().collect()
+    }
+}
+
+struct Writer {
+    number: u32,
+    options: Options,
+    kind: Kind,
+    sql: Connection,
+    random: fastrand::Rng,
+    written: Vec<Written>,
+    transaction: u32,
+    /// Where the events are that COMMIT would commit now.
+    live: Vec<usize>,
+}
+
+fn connect(options: &Options, kind: Kind) -> Result<Connection, Error> {
+    let mut sql = Connection::connect(options)?;
+    if kind == Kind::MySql {
+        // Whoever rolls back to a savepoint there locks the end of the outbox, unless it is so.
+        sql.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")?;
+    }
+    Ok(sql)
+}
+
+impl Writer {
+    fn new(number: u32, options: Options, kind: Kind) -> Writer {
+        let sql = connect(&options, kind).unwrap();
+        let random = fastrand::Rng::with_seed(number.into());
+        Writer { number, options, kind, sql, random, written: Vec::new(), transaction: 0, live: Vec::new() }
+    }
+
+    fn write(mut self, enough: &AtomicBool, the_server_may_crash: bool) -> Vec<Written> {
+        while !enough.load(Ordering::Relaxed) {
+            self.transaction += 1;
+            self.live.clear();
+            match self.transact() {
+                Ok(()) => {}
+                Err(error) if error.is_lost() && the_server_may_crash => {
+                    let back = || connect(&self.options, self.kind).ok();
+                    self.sql = eventually("the server is back", back);
+                }
+                Err(error) => panic!("writer {}, transaction {}: {error}", self.number, self.transaction),
+            }
+        }
+        self.written
+    }
+
+    /// One transaction of some kind.
+    fn transact(&mut self) -> Result<(), Error> {
+        match self.random.u8(..100) {
+            0..30 => self.by_itself(1),
+            30..40 => self.by_itself(5),
+            40..52 => self.plain(20),
+            52..64 => self.with_savepoint(),
+            64..70 => self.with_failure(),
+            70..74 => self.failing_by_itself(),
+            74..84 => self.rolled_back(),
+            84..86 if self.number <= PATIENT => self.long(),
+            84..94 => self.xa(true),
+            _ => self.xa(false),
+        }
+    }
+
+    fn by_itself(&mut self, rows: usize) -> Result<(), Error> {
+        let keys = self.keys(rows, KEYS);
+        let statement = self.order(&keys);
+        self.decide(&statement)
+    }
+
+    fn plain(&mut self, rows: usize) -> Result<(), Error> {
+        let keys = self.keys(rows, KEYS);
+        self.sql.query("START TRANSACTION")?;
+        self.tell(&keys)?;
+        self.decide("COMMIT")
+    }
+
+    fn with_savepoint(&mut self) -> Result<(), Error> {
+        let keys = self.keys(8, KEYS);
+        self.sql.query("START TRANSACTION")?;
+        self.tell(&keys[..2])?;
+        self.sql.query("SAVEPOINT s")?;
+        let live = self.live.len();
+        self.tell(&keys[2..6])?;
+        self.sql.query("ROLLBACK TO s")?;
+        self.live.truncate(live);
+        self.tell(&keys[6..])?;
+        self.decide("COMMIT")
+    }
+
+    fn with_failure(&mut self) -> Result<(), Error> {
+        let keys = self.keys(8, KEYS);
+        self.sql.query("START TRANSACTION")?;
+        self.tell(&keys[..2])?;
+        self.fail(&keys[2..6])?;
+        self.tell(&keys[6..])?;
+        self.decide("COMMIT")
+    }
+
+    fn failing_by_itself(&mut self) -> Result<(), Error> {
+        let keys = self.keys(4, KEYS);
+        self.fail(&keys)
+    }
+
+    fn rolled_back(&mut self) -> Result<(), Error> {
+        let keys = self.keys(6, KEYS);
+        self.sql.query("START TRANSACTION")?;
+        self.tell(&keys)?;
+        self.sql.query("ROLLBACK").map(drop)
+    }
+
+    /// Open for so long that others commit before it what they wrote after it.
+    fn long(&mut self) -> Result<(), Error> {
+        let keys = [LONG_KEYS.start + self.number - 1; 3];
+        self.sql.query("START TRANSACTION")?;
+        self.tell(&keys[..2])?;
+        let open = self.random.u32(100..800);
+        self.sql.query(format!("DO SLEEP({open} / 1000)"))?;
+        self.tell(&keys[2..])?;
+        self.decide("COMMIT")
+    }
+
+    fn xa(&mut self, commit: bool) -> Result<(), Error> {
+        let keys = self.keys(4, KEYS);
+        let name = format!("'{}-{}'", self.number, self.transaction);
+        self.sql.query(format!("XA START {name}"))?;
+        self.tell(&keys)?;
+        self.sql.query(format!("XA END {name}"))?;
+        self.sql.query(format!("XA PREPARE {name}"))?;
+        if commit {
+            self.decide(&format!("XA COMMIT {name}"))
+        } else {
+            self.sql.query(format!("XA ROLLBACK {name}")).map(drop)
+        }
+    }
+
+    fn keys(&mut self, count: usize, of: Range<u32>) -> Vec<u32> {
+        let mut keys: Vec<u32> = (0..count).map(|_| self.random.u32(of.clone())).collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// Publishes about each key, by a trigger or by a procedure.
+    fn tell(&mut self, keys: &[u32]) -> Result<(), Error> {
+        if self.random.bool() {
+            let statement = self.order(keys);
+            return self.sql.query(statement).map(drop);
+        }
+        for key in keys {
+            let number = self.event();
+            self.sql.query(format!("CALL tell({}, {number}, {key})", self.number))?;
+        }
+        Ok(())
+    }
+
+    /// A statement whose rows publish, and whose last row cannot be.
+    fn fail(&mut self, keys: &[u32]) -> Result<(), Error> {
+        let live = self.live.len();
+        let statement = self.order(keys) + ", (0, 0, 0)";
+        let failed = self.sql.query(&statement);
+        self.live.truncate(live);
+        match failed {
+            Err(error) if error.number == DUPLICATE => Ok(()),
+            Err(error) => Err(error),
+            Ok(_) => panic!("{statement} did not fail"),
+        }
+    }
+
+    /// A statement whose rows publish about these keys.
+    fn order(&mut self, keys: &[u32]) -> String {
+        let writer = self.number;
+        let rows = keys.iter().map(|key| format!("({writer}, {}, {key})", self.event()));
+        let rows: Vec<String> = rows.collect();
+        format!("INSERT INTO orders VALUES {}", rows.join(", "))
+    }
+
+    /// Notes another event, and gives its number.
+    fn event(&mut self) -> usize {
+        self.live.push(self.written.len());
+        let number = self.written.len() + 1;
+        let name = (self.number, u32::try_from(number).unwrap());
+        self.written.push(Written { name, transaction: self.transaction, fate: Fate::RolledBack });
+        number
+    }
+
+    /// Runs the statement that commits what is live.
+    fn decide(&mut self, statement: &str) -> Result<(), Error> {
+        self.seal(Fate::Unknown);
+        self.sql.query(statement)?;
+        self.seal(Fate::Committed);
+        Ok(())
+    }
+
+    fn seal(&mut self, fate: Fate) {
+        for &event in &self.live {
+            self.written[event].fate = fate;
+        }
+    }
+}
