@@ -63,6 +63,7 @@ mkdir "$folder/plugins"
 
 export ROWCALL_SOCKET="$daemon"
 "$mariadbd" --no-defaults $account --datadir="$folder/data" --plugin-dir="$folder/plugins" \
+    --tmpdir="$folder" \
     --socket="$database" --pid-file="$folder/db.pid" --skip-networking >"$folder/server.log" 2>&1 &
 server=$!
 processes="$server"

@@ -232,8 +232,11 @@ impl Server {
 }
 
 fn spawn(kind: Kind, folder: &Path, arguments: &[String], environment: &[(String, String)]) -> Child {
+    // MariaDB clears its folder for temporary files when it starts, whoever else uses it.
+    fs::create_dir_all(folder.join("tmp")).expect("the folder can be written");
     let mut command = kind.command();
     command
+        .arg(format!("--tmpdir={}/tmp", folder.display()))
         .arg(format!("--datadir={}/data", folder.display()))
         .arg(format!("--plugin-dir={}/plugins", folder.display()))
         .arg(format!("--socket={}/db.sock", folder.display()))
