@@ -24,8 +24,7 @@ impl Backoff {
     /// a pause.
     pub(crate) fn may_try(&self, now: u64) -> bool {
         let until = self.until.load(Relaxed);
-        until == 0
-            || (now >= until && self.until.compare_exchange(until, now + PAUSE, Relaxed, Relaxed).is_ok())
+        until == 0 || is_first(&self.until, until, now, PAUSE)
     }
 
     /// The caller tried in vain.
@@ -56,9 +55,14 @@ impl Pace {
 
     /// Whether the caller may go.
     pub(crate) fn may_go(&self, now: u64) -> bool {
-        let until = self.until.load(Relaxed);
-        now >= until && self.until.compare_exchange(until, now + POKE_PAUSE, Relaxed, Relaxed).is_ok()
+        is_first(&self.until, self.until.load(Relaxed), now, POKE_PAUSE)
     }
+}
+
+/// Whether the time that was seen has come, and the caller is the first to find that; then it comes
+/// again after the pause. Someone may have set another time since, and then it is not the first.
+fn is_first(time: &AtomicU64, seen: u64, now: u64, pause: u64) -> bool {
+    now >= seen && time.compare_exchange(seen, now + pause, Relaxed, Relaxed).is_ok()
 }
 
 /// How long a wait in vain speaks for all sessions, in nanoseconds, unless another one follows it or
