@@ -29,11 +29,7 @@ pub(crate) fn put(connection: &mut Connection, report: &Report) -> Result<(), Fa
             "the schema rowcall is of edition {edition}, this version of the command knows {EDITION}"
         )));
     }
-    run(connection, "SET SESSION sql_log_bin = 1")?;
-    for statement in statements(SCHEMA_SQL) {
-        run(connection, &statement)?;
-    }
-    run(connection, "SET SESSION sql_log_bin = 0")?;
+    run_logged(connection, &statements(SCHEMA_SQL))?;
     report.say("schema", "rowcall", "created")
 }
 
@@ -59,10 +55,22 @@ pub(crate) fn put_account(connection: &mut Connection, file: &Path, report: &Rep
 
 fn make_account(connection: &mut Connection, password: &str) -> Result<(), Failure> {
     let password = quoted(password);
+    run_logged(
+        connection,
+        &[
+            format!("CREATE USER IF NOT EXISTS {ACCOUNT} IDENTIFIED BY {password}"),
+            format!("ALTER USER {ACCOUNT} IDENTIFIED BY {password}"),
+            format!("GRANT SELECT, INSERT, UPDATE, DELETE ON rowcall.* TO {ACCOUNT}"),
+        ],
+    )
+}
+
+/// Runs statements that are written to the binary log, in a session whose others are not.
+fn run_logged(connection: &mut Connection, statements: &[String]) -> Result<(), Failure> {
     run(connection, "SET SESSION sql_log_bin = 1")?;
-    run(connection, &format!("CREATE USER IF NOT EXISTS {ACCOUNT} IDENTIFIED BY {password}"))?;
-    run(connection, &format!("ALTER USER {ACCOUNT} IDENTIFIED BY {password}"))?;
-    run(connection, &format!("GRANT SELECT, INSERT, UPDATE, DELETE ON rowcall.* TO {ACCOUNT}"))?;
+    for statement in statements {
+        run(connection, statement)?;
+    }
     run(connection, "SET SESSION sql_log_bin = 0")
 }
 
