@@ -50,7 +50,15 @@ pub(super) fn read(limit: usize) -> String {
 
 /// Deletes exactly these rows, and waits for nobody else's.
 pub(super) fn delete(ids: &[u64]) -> String {
-    format!("DELETE o {}", outbox_rows(ids))
+    let mut list = String::with_capacity(ids.len() * 12);
+    for id in ids {
+        let comma = if list.is_empty() { "" } else { "," };
+        let _ = write!(list, "{comma}{id}");
+    }
+    format!(
+        "DELETE o FROM JSON_TABLE('[{list}]', '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) AS d \
+         STRAIGHT_JOIN rowcall.outbox AS o FORCE INDEX (PRIMARY) ON o.id = d.id"
+    )
 }
 
 /// Copies a row to where the ones that were given up are.
@@ -58,17 +66,5 @@ pub(super) fn park(id: u64, reason: &str) -> String {
     format!(
         "INSERT IGNORE INTO rowcall.parked (id, subject, payload, headers, created_at, reason) \
          SELECT id, subject, payload, headers, created_at, '{reason}' FROM rowcall.outbox WHERE id = {id}"
-    )
-}
-
-fn outbox_rows(ids: &[u64]) -> String {
-    let mut list = String::with_capacity(ids.len() * 12);
-    for id in ids {
-        let comma = if list.is_empty() { "" } else { "," };
-        let _ = write!(list, "{comma}{id}");
-    }
-    format!(
-        "FROM JSON_TABLE('[{list}]', '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) AS d \
-         STRAIGHT_JOIN rowcall.outbox AS o FORCE INDEX (PRIMARY) ON o.id = d.id"
     )
 }
