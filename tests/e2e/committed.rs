@@ -25,6 +25,11 @@ fn waiting(sql: &mut Connection) -> u64 {
     count.parse().unwrap()
 }
 
+/// Waits until everything was handed on.
+fn until_empty(sql: &mut Connection) {
+    eventually("the outbox is empty", || (waiting(sql) == 0).then_some(()));
+}
+
 /// The payload of the next message, without its headers.
 fn heard(listener: &mut Terminal) -> String {
     String::from_utf8(listener.message().payload).unwrap()
@@ -59,7 +64,7 @@ fn events_leave_after_commit_and_never_after_rollback(kind: Kind) {
     for header in ["Rowcall-Id: ", "Nats-Msg-Id: ", "Rowcall-Time: 20", "Rowcall-Key: 7\r\n"] {
         assert!(headers.contains(header), "{header} is not in {headers}");
     }
-    eventually("the outbox is empty", || (waiting(&mut sql) == 0).then_some(()));
+    until_empty(&mut sql);
 }
 
 fn a_trigger_publishes_and_the_caller_notices_nothing(kind: Kind) {
@@ -114,7 +119,7 @@ fn events_wait_while_nobody_reads_them(kind: Kind) {
     let mut sql = site.connect();
     assert_eq!(waiting(&mut sql), 100, "they outlive the server, too");
     site.start_committed_daemon();
-    eventually("the outbox is empty", || (waiting(&mut sql) == 0).then_some(()));
+    until_empty(&mut sql);
     assert_eq!(site.daemon().varz()["outbox"]["handed_on"], 100);
 }
 
@@ -147,7 +152,7 @@ fn a_backlog_cuts_off_nobody_who_reads(kind: Kind) {
         assert!(id > last, "{id} came after {last}");
         last = id;
     }
-    eventually("the outbox is empty", || (waiting(&mut sql) == 0).then_some(()));
+    until_empty(&mut sql);
     let varz = site.daemon().varz();
     assert_eq!((&varz["slow_consumers"], &varz["outbox"]["handed_on"]), (&0.into(), &EVENTS.into()));
 }
@@ -167,7 +172,7 @@ fn a_long_transaction_delays_nobody_else(kind: Kind) {
     }
     // What was handed on is deleted although a row before it is locked.
     let mut sql = site.connect();
-    eventually("the outbox is empty", || (waiting(&mut sql) == 0).then_some(()));
+    until_empty(&mut sql);
     long.query("COMMIT").unwrap();
     assert_eq!(heard(&mut listener), "late");
 }
@@ -188,7 +193,7 @@ fn what_can_never_be_published_is_parked(kind: Kind) {
     }
     sql.query("CALL rowcall.publish('a', 'fine')").unwrap();
     assert_eq!(heard(&mut listener), "fine");
-    eventually("the outbox is empty", || (waiting(&mut sql) == 0).then_some(()));
+    until_empty(&mut sql);
     let reasons = sql.query("SELECT reason FROM rowcall.parked ORDER BY id").unwrap().rows;
     let reasons: Vec<_> =
         reasons.iter().map(|row| String::from_utf8_lossy(row[0].as_ref().unwrap()).into_owned()).collect();
@@ -244,6 +249,6 @@ fn the_reader_comes_back_when_its_connection_is_killed(kind: Kind) {
         }
         sql.query(format!("CALL rowcall.publish('a', '{round}')")).unwrap();
         assert_eq!(heard(&mut listener), round.to_string());
-        eventually("the outbox is empty", || (waiting(&mut sql) == 0).then_some(()));
+        until_empty(&mut sql);
     }
 }
