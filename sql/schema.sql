@@ -1,7 +1,7 @@
 -- The `rowcall` schema: events that leave only when their transaction commits. `rowcall install` puts
 -- it in place and upgrades it; by hand, run it with a client that knows DELIMITER:
 --   mariadb < schema.sql
--- It may be run again: what is there stays.
+-- It may be run again, also over an earlier edition: what is there stays, what is new is added.
 --
 -- A row in `outbox` is an event that was not handed on yet. The daemon reads it after COMMIT, hands it
 -- on, and deletes exactly what it has handed on. Nothing else stands between a transaction and its events.
@@ -39,6 +39,75 @@ CREATE TABLE IF NOT EXISTS rowcall.parked (
   PRIMARY KEY (id, consumer)
 ) ENGINE=InnoDB;
 
+-- Parked events to be sent again; `rowcall parked retry` writes here, and the daemon does it.
+CREATE TABLE IF NOT EXISTS rowcall.retries (
+  id BIGINT UNSIGNED NOT NULL,
+  consumer VARCHAR(64) NOT NULL DEFAULT '',
+  PRIMARY KEY (id, consumer)
+) ENGINE=InnoDB;
+
+-- Durable consumers: whoever each event of a filter waits for until it is acknowledged. The daemon
+-- looks for changes every second. `rowcall consumer` writes here.
+CREATE TABLE IF NOT EXISTS rowcall.consumers (
+  id INT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
+  name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL UNIQUE,
+  filter VARBINARY(1000) NOT NULL,
+  -- A delivery without an answer for so long has failed.
+  ack_wait_ms INT UNSIGNED NOT NULL DEFAULT 30000,
+  -- After so many failed deliveries the event is parked; 0 is never.
+  max_deliveries INT UNSIGNED NOT NULL DEFAULT 10,
+  -- Pauses after the first, second, ... failed delivery; the last one holds for all further ones.
+  backoff_ms VARCHAR(200) CHARACTER SET ascii NOT NULL DEFAULT '1000,5000,30000,120000',
+  -- So many events may be delivered and not settled at a time.
+  max_unacked INT UNSIGNED NOT NULL DEFAULT 256,
+  -- Older events, and the oldest beyond so many, are dropped and counted; 0 is no limit.
+  max_age_s INT UNSIGNED NOT NULL DEFAULT 0,
+  max_rows BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  paused TINYINT NOT NULL DEFAULT 0,
+  created_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+  -- When the daemon first saw it: what was committed since then is kept for it.
+  taken_up_at TIMESTAMP(6) NULL DEFAULT NULL
+) ENGINE=InnoDB;
+
+-- What each consumer has not settled yet, in the order in which the daemon read it. Only the daemon
+-- writes here.
+CREATE TABLE IF NOT EXISTS rowcall.pending (
+  consumer INT UNSIGNED NOT NULL,
+  position BIGINT UNSIGNED NOT NULL,
+  id BIGINT UNSIGNED NOT NULL,
+  subject VARBINARY(4096),
+  payload LONGBLOB,
+  headers BLOB,
+  created_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+  deliveries INT UNSIGNED NOT NULL DEFAULT 0,
+  -- Not again before that.
+  due_at TIMESTAMP(6) NULL DEFAULT NULL,
+  -- A line for each delivery that failed.
+  history TEXT,
+  PRIMARY KEY (consumer, position)
+) ENGINE=InnoDB;
+
+-- How it goes, refreshed by the daemon: a row for each consumer, and one without a name for the outbox.
+-- `pending`, `settled`, `parked` and `dropped` are exact and change with the events themselves; the
+-- others are at most a second old while there is something to do, and ten otherwise.
+CREATE TABLE IF NOT EXISTS rowcall.status (
+  consumer VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '' PRIMARY KEY,
+  -- Events that wait; for the outbox 100000 stands for that many or more.
+  pending BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  -- The oldest of them.
+  oldest TIMESTAMP(6) NULL DEFAULT NULL,
+  -- Of them, delivered and not settled.
+  unacked BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  -- Since the daemon started.
+  delivered BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  redelivered BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  -- Ever since: acknowledged, given up, and dropped for age or number.
+  settled BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  parked BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  dropped BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  refreshed_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
+) ENGINE=InnoDB;
+
 -- The account in whose name the procedures write. It can do nothing else, and nobody can log in as it.
 CREATE USER IF NOT EXISTS 'rowcall_writer'@'localhost' ACCOUNT LOCK;
 GRANT INSERT ON rowcall.outbox TO 'rowcall_writer'@'localhost';
@@ -74,4 +143,4 @@ DELIMITER ;
 GRANT EXECUTE ON PROCEDURE rowcall.publish TO 'rowcall_writer'@'localhost';
 GRANT EXECUTE ON PROCEDURE rowcall.publish_with TO 'rowcall_writer'@'localhost';
 
-INSERT IGNORE INTO rowcall.edition (number) VALUES (1);
+REPLACE INTO rowcall.edition (only, number) VALUES (1, 2);

@@ -13,24 +13,32 @@ use std::path::Path;
 const SCHEMA_SQL: &str = include_str!("../../sql/schema.sql");
 
 /// What the last statement of the script writes down.
-const EDITION: &str = "1";
+const EDITION: &str = "2";
+
+/// Editions that the script makes this one of.
+const EARLIER: [&str; 1] = ["1"];
 
 /// The daemon's account.
 const ACCOUNT: &str = "'rowcall'@'localhost'";
 
-/// Puts the schema in place, unless it is there. Unlike the functions it is written to the binary
+/// Puts the schema in place, unless it is there, or upgrades it: the script adds what an earlier
+/// edition has not. Unlike the functions it is written to the binary
 /// log: replicas need the tables for the rows that will come.
 pub(crate) fn put(connection: &mut Connection, report: &Report) -> Result<(), Failure> {
-    if let Ok(Some(edition)) = connection.value("SELECT number FROM rowcall.edition") {
-        if edition == EDITION {
-            return report.say("schema", "rowcall", "already there");
+    let here = connection.value("SELECT number FROM rowcall.edition").ok().flatten();
+    let done = match here.as_deref() {
+        Some(EDITION) => return report.say("schema", "rowcall", "already there"),
+        Some(edition) if EARLIER.contains(&edition) => "upgraded",
+        Some(edition) => {
+            return Err(Failure::other(format!(
+                "the schema rowcall is of edition {edition}, this version of the command knows {EDITION}: \
+                 use the version that put it there, or a later one"
+            )));
         }
-        return Err(Failure::other(format!(
-            "the schema rowcall is of edition {edition}, this version of the command knows {EDITION}"
-        )));
-    }
+        None => "created",
+    };
     run_logged(connection, &statements(SCHEMA_SQL))?;
-    report.say("schema", "rowcall", "created")
+    report.say("schema", "rowcall", done)
 }
 
 /// Makes the daemon's account and an option file that names it, unless the file is there.
@@ -129,7 +137,7 @@ mod tests {
     fn the_schema_is_of_the_edition_that_is_known() {
         let all = statements(SCHEMA_SQL);
         let last = all.last().unwrap();
-        assert_eq!(last, &format!("INSERT IGNORE INTO rowcall.edition (number) VALUES ({EDITION})"));
+        assert_eq!(last, &format!("REPLACE INTO rowcall.edition (only, number) VALUES (1, {EDITION})"));
         assert!(all.iter().all(|statement| !statement.contains("DELIMITER")));
     }
 

@@ -11,7 +11,7 @@
 use std::fmt::Write;
 
 /// The edition of the schema that this daemon knows.
-pub(super) const EDITION: &str = "1";
+pub(super) const EDITION: &str = "2";
 
 /// The reader's session: committed rows only, no locks by reading, times in UTC. A lock that does
 /// not come is not waited for long: something is wrong then.
