@@ -64,6 +64,9 @@ struct Found {
     /// Rows that can never be published, with the reason.
     flawed: Vec<(u64, &'static str)>,
     bytes: usize,
+    rows: usize,
+    /// The id of the last row.
+    last: u64,
 }
 
 impl Reader {
@@ -133,10 +136,25 @@ impl Reader {
         }
     }
 
+    /// Reads until a look that began later sees no row among these that the read has not seen: a
+    /// single read may hold an event and not the one before it (statements.rs says why). It ends, as
+    /// each look reaches no further than the read before it.
     fn read(&self, connection: &mut Connection) -> Result<Found, Trouble> {
+        let mut found = self.read_until(connection, u64::MAX)?;
+        while !found.is_empty() {
+            let count = connection.value(statements::count(found.last))?;
+            if count == Some(found.rows.to_string()) {
+                break;
+            }
+            found = self.read_until(connection, found.last)?;
+        }
+        Ok(found)
+    }
+
+    fn read_until(&self, connection: &mut Connection, last: u64) -> Result<Found, Trouble> {
         let mut found = Found::default();
         let bytes_max = self.batch_max.min(BYTES_MAX);
-        connection.each_row(statements::read(ROWS_MAX), |row| {
+        connection.each_row(statements::read(last, ROWS_MAX), |row| {
             found.add(row, self.max_payload);
             if found.bytes < bytes_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
@@ -213,6 +231,7 @@ impl Found {
         let &[id, subject, payload, headers, created_at] = row else { return };
         let id = id.and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
         let (Some(id), Some(created_at)) = (id, created_at) else { return };
+        (self.rows, self.last) = (self.rows + 1, id);
         match (Row { id, subject, payload, headers, created_at }).event(max_payload) {
             Ok(event) => {
                 self.bytes += event.body.len();

@@ -1,12 +1,18 @@
 //! What the reader says to the server. Text only; who says it when stands in reader.rs.
 //!
-//! Three traps shape these statements. A `DELETE … WHERE id BETWEEN` deletes rows that were committed
+//! Four traps shape these statements. A `DELETE … WHERE id BETWEEN` deletes rows that were committed
 //! after the read. A `DELETE … WHERE id IN` is a scan of the whole table whenever the optimizer finds it
 //! small, and a scan waits for every transaction that has written a row and not ended; so rows go by a
 //! join from the list of their ids, which can only be looked up one by one. And a locking read of a
 //! row whose transaction is open, even one that does not wait, makes InnoDB write that
 //! transaction's lock down; if it then rolls back to a savepoint, it keeps a lock on the gap, and
 //! nobody else can publish. So nothing here touches a row that is not committed.
+//!
+//! The fourth: MariaDB makes a snapshot by walking over the open transactions while they commit. If it
+//! passes one that then commits, and the next writer of the same row commits before the walk comes to
+//! it, the snapshot holds the later event and not the earlier. But a transaction leaves that walk before
+//! it gives up its locks; so by the time the later event can be read, every new snapshot holds the
+//! earlier. Hence the second look: if it sees no more rows than the read has, the read has them all.
 
 use std::fmt::Write;
 
@@ -43,9 +49,16 @@ pub(super) const READ_ONLY: &str = "SELECT @@global.read_only";
 pub(super) const DURABILITY: &str =
     "SELECT VERSION(), @@global.innodb_flush_log_at_trx_commit, @@global.log_bin, @@global.sync_binlog";
 
-/// The oldest rows that are committed, whichever transactions committed first.
-pub(super) fn read(limit: usize) -> String {
-    format!("SELECT id, subject, payload, headers, created_at FROM rowcall.outbox ORDER BY id LIMIT {limit}")
+/// The oldest rows that are committed, whichever transactions committed first, up to this one.
+pub(super) fn read(last: u64, limit: usize) -> String {
+    format!(
+        "SELECT id, subject, payload, headers, created_at FROM rowcall.outbox WHERE id <= {last} ORDER BY id LIMIT {limit}"
+    )
+}
+
+/// How many rows are committed up to this one: the second look.
+pub(super) fn count(last: u64) -> String {
+    format!("SELECT COUNT(*) FROM rowcall.outbox WHERE id <= {last}")
 }
 
 /// Deletes exactly these rows, and waits for nobody else's.
