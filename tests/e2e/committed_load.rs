@@ -136,12 +136,7 @@ fn settle(what: &str, site: &mut Site, writers: Writers, listener: &Listener, ac
     );
     let few = &verdict.complaints[..verdict.complaints.len().min(20)];
     assert!(few.is_empty(), "{} complaints, such as {few:#?}", verdict.complaints.len());
-    // On MariaDB the order is not promised: it was seen broken once (docs/committed.md).
-    if site.server.kind == Kind::MariaDb {
-        verdict.disordered.iter().for_each(|what| eprintln!("out of order: {what}"));
-    } else {
-        assert!(verdict.disordered.is_empty(), "{:#?}", verdict.disordered);
-    }
+    assert!(verdict.disordered.is_empty(), "{:#?}", verdict.disordered);
     // A load without these would prove little.
     assert!(fates[0] >= 1000 && fates[1] >= 100, "{fates:?}");
 }

@@ -26,16 +26,21 @@ const LONG_KEYS: Range<u32> = 32..32 + WRITERS;
 /// killed is killed while they write.
 const PATIENT: u32 = 2;
 
+/// Transactions that have written something and stay open. MariaDB makes a snapshot by walking over
+/// the open transactions while others commit: the longer the walk, the more happens meanwhile.
+const ONLOOKERS: u32 = 200;
+
 /// The number of the error "duplicate key".
 const DUPLICATE: u32 = 1062;
 
 /// `tell` publishes about a key; a row in `orders` does so by its trigger. `published` says what was
 /// committed. Nobody may insert the order (0, 0) again.
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 8] = [
     "CREATE TABLE counters (k INT PRIMARY KEY, n BIGINT NOT NULL DEFAULT 0) ENGINE=InnoDB",
     "CREATE TABLE published (writer INT, number INT, k INT, n BIGINT, PRIMARY KEY (writer, number)) ENGINE=InnoDB",
     "CREATE TABLE orders (writer INT, number INT, k INT, PRIMARY KEY (writer, number)) ENGINE=InnoDB",
     "INSERT INTO orders VALUES (0, 0, 0)",
+    "CREATE TABLE onlookers (number INT PRIMARY KEY) ENGINE=InnoDB",
     "CREATE PROCEDURE tell(IN writer INT, IN number INT, IN about INT) BEGIN
        DECLARE place BIGINT;
        UPDATE counters SET n = n + 1 WHERE k = about;
@@ -52,6 +57,8 @@ const TABLES: [&str; 7] = [
 pub struct Writers {
     threads: Vec<JoinHandle<Vec<Written>>>,
     enough: Arc<AtomicBool>,
+    /// Open as long as their connections are.
+    _onlookers: Vec<Connection>,
 }
 
 impl Writers {
@@ -69,8 +76,9 @@ impl Writers {
             let (options, kind, enough) = (site.server.options(), site.server.kind, Arc::clone(&enough));
             thread::spawn(move || Writer::new(number, options, kind).write(&enough, the_server_may_crash))
         };
+        let _onlookers = (0..ONLOOKERS).map(|number| look_on(&site.server.options(), number)).collect();
         let threads = (1..=WRITERS).map(start).collect();
-        Writers { threads, enough }
+        Writers { threads, enough, _onlookers }
     }
 
     /// Ends them between two transactions, and gives what they wrote.
@@ -100,6 +108,13 @@ fn connect(options: &Options, kind: Kind) -> Result<Connection, Error> {
         sql.query("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")?;
     }
     Ok(sql)
+}
+
+fn look_on(options: &Options, number: u32) -> Connection {
+    let mut sql = Connection::connect(options).unwrap();
+    sql.query("START TRANSACTION").unwrap();
+    sql.query(format!("INSERT INTO onlookers VALUES ({number})")).unwrap();
+    sql
 }
 
 impl Writer {
