@@ -158,6 +158,8 @@ impl Server {
         let plugins = folder.join("plugins");
         fs::create_dir_all(&plugins).expect("the folder can be written");
         copy(&kind.template(), &folder.join("data"));
+        // The server's identity, which a replica must not share with its source.
+        let _ = fs::remove_file(folder.join("data/auto.cnf"));
         let environment = vec![("ROWCALL_SOCKET".to_owned(), daemon_socket.display().to_string())];
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let socket = folder.join("db.sock");

@@ -89,9 +89,7 @@ impl Reader {
     /// Everything with one connection, which ends when the daemon leaves.
     fn serve(&self, pause: &mut Duration) -> Result<(), Trouble> {
         let mut connection = Connection::connect(&self.options)?;
-        for statement in statements::SESSION {
-            connection.query(statement)?;
-        }
+        prepare(&mut connection)?;
         check(&mut connection)?;
         if !self.become_the_reader(&mut connection)? {
             return Ok(());
@@ -246,6 +244,17 @@ impl Found {
     }
 }
 
+/// Makes the session the reader's.
+fn prepare(connection: &mut Connection) -> Result<(), Error> {
+    for statement in statements::SESSION {
+        connection.query(statement)?;
+    }
+    if connection.value(statements::LOGS_STATEMENTS)?.is_some() {
+        connection.query(statements::SESSION_THAT_LOGS_STATEMENTS)?;
+    }
+    Ok(())
+}
+
 /// Whether the server and the schema are ones to read from.
 fn check(connection: &mut Connection) -> Result<(), Trouble> {
     check_writable(connection)?;
@@ -290,5 +299,11 @@ fn tell_durability(connection: &mut Connection) -> Result<(), Trouble> {
         an_event_may_outlive_its_transaction_in_a_crash_of_the_server = !durable,
         "outbox: the server's durability"
     );
+    if connection.value(statements::LOGS_STATEMENTS)?.is_some() {
+        tracing::warn!(
+            "outbox: binlog_format is STATEMENT: where triggers publish, a replica may number events otherwise, \
+             and lose or repeat them when it is promoted; MIXED and ROW do not"
+        );
+    }
     Ok(())
 }

@@ -31,6 +31,18 @@ pub(super) const SESSION: [&str; 4] = [
     "SET SESSION wait_timeout = 4",
 ];
 
+/// Whether what this session writes goes into the binary log as statements. A server that does not
+/// know the variable any more gives no row.
+pub(super) const LOGS_STATEMENTS: &str =
+    "SHOW SESSION VARIABLES WHERE variable_name = 'binlog_format' AND value = 'STATEMENT'";
+
+/// The reader's session on such a server, where InnoDB refuses to write in READ COMMITTED (error 1665).
+/// Reading is the same: each SELECT that is its own transaction sees what is committed. Writing is
+/// too as long as every row is there and found by its whole primary key: that locks the row and no
+/// gap. A range, or an id that is not there, would keep publishers waiting.
+pub(super) const SESSION_THAT_LOGS_STATEMENTS: &str =
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ";
+
 /// One reader for each server: whoever holds the lock. Waits a second for it.
 pub(super) const LOCK: &str = "SELECT GET_LOCK('rowcall.reader', 1)";
 

@@ -1,0 +1,1 @@
+//! Committed mode on servers in difficult conditions.
