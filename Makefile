@@ -1,6 +1,7 @@
 # make demo    what Rowcall does, on a private server, in a minute
 # make test    everything that must hold: format, lints, unit tests, end-to-end tests on real servers
 # make bench   the speed goals, each beside its peer (ONLY="streams sql" runs some of them)
+# make soak    what takes too long for make test (ONLY="backlog" runs some of it)
 # make install the programs and the library below PREFIX
 # On Debian each installs what it misses (sudo only when not root).
 
@@ -13,7 +14,7 @@ LIBRARY := rowcall_$(subst .,_,$(VERSION)).so
 # Most end-to-end tests wait for servers, so more of them than there are cores run at a time.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: build release demo test check e2e bench install
+.PHONY: build release demo test check e2e bench soak install
 
 build:
 	tests/packages.sh build
@@ -43,6 +44,11 @@ e2e: build
 bench: release
 	tests/packages.sh bench
 	ROWCALL_BUILD=$(abspath $(TARGET))/release cargo bench -p rowcall-tests --bench bench -- $(ONLY)
+
+soak: release
+	tests/packages.sh test
+	tests/servers.sh $(CACHE)/servers || test -z "$$CI"
+	ROWCALL_BUILD=$(abspath $(TARGET))/release cargo test --release -p rowcall-tests --test soak -- $(ONLY)
 
 install: release
 	install -D -m 755 $(TARGET)/release/rowcalld $(TARGET)/release/rowcall -t $(DESTDIR)$(PREFIX)/bin

@@ -98,8 +98,7 @@ impl Reader {
         check_writable(&mut connection)?;
         self.say(Phase::Reading);
         tell_durability(&mut connection)?;
-        *pause = CONNECT_MIN;
-        self.read_on(&mut connection)
+        self.read_on(&mut connection, pause)
     }
 
     /// Waits until no other daemon reads this outbox. Says no if the daemon leaves meanwhile.
@@ -114,10 +113,12 @@ impl Reader {
         Ok(false)
     }
 
-    fn read_on(&self, connection: &mut Connection) -> Result<(), Trouble> {
+    fn read_on(&self, connection: &mut Connection, pause: &mut Duration) -> Result<(), Trouble> {
         let mut look = LOOK_FOUND;
         loop {
             let found = self.read(connection)?;
+            // Not before: a row that cannot be read must not make it connect ten times a second.
+            *pause = CONNECT_MIN;
             if !found.is_empty() {
                 look = LOOK_FOUND;
                 if !self.hand_on(connection, found)? {
