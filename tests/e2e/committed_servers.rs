@@ -19,7 +19,7 @@ on_each_server!(
     a_full_tablespace_loses_nothing,
 );
 
-/// Lock waits in a load of thousands of transactions. There are none, but in one of some 60 runs MySQL
+/// Lock waits in a load of thousands of transactions. There are none, but in one of some 200 runs MySQL
 /// counted one; whether the reader waited for a COMMIT under way or was waited for is not known.
 const WAITS_MAX: u64 = 2;
 
