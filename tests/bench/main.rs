@@ -13,9 +13,10 @@ mod report;
 mod slow;
 mod sql;
 mod streams;
+mod writers;
 
 /// The sections, in the order in which they run.
-const SECTIONS: [(&str, fn()); 7] = [
+const SECTIONS: [(&str, fn()); 8] = [
     ("streams", streams::run),
     ("idle", idle::run),
     ("slow", slow::run),
@@ -23,6 +24,7 @@ const SECTIONS: [(&str, fn()); 7] = [
     ("away", sql::daemon_away),
     ("request", sql::round_trip),
     ("committed", committed::run),
+    ("writers", writers::run),
 ];
 
 fn main() {

@@ -16,6 +16,13 @@ pub struct Postgres {
     folder: TempDir,
 }
 
+/// A session that speaks the protocol with as little effort as possible.
+pub struct Session {
+    stream: UnixStream,
+    /// What was read and is not a whole message yet.
+    held: Vec<u8>,
+}
+
 /// The system's account that the server runs as: it refuses to run as root.
 const ACCOUNT: &str = "postgres";
 
@@ -86,29 +93,26 @@ impl Postgres {
     /// So many sessions that LISTEN, and read what they hear, until the server ends.
     pub fn listen(&self, count: usize) {
         for _ in 0..count {
-            let mut stream =
-                UnixStream::connect(self.folder.path().join(".s.PGSQL.5432")).expect("it takes connections");
-            let settings = format!("user\0{ACCOUNT}\0database\0postgres\0\0");
-            let startup = [
-                &(settings.len() as u32 + 8).to_be_bytes()[..],
-                &196_608_u32.to_be_bytes(),
-                settings.as_bytes(),
-            ];
-            stream.write_all(&startup.concat()).expect("it reads");
-            let listen = b"LISTEN bench\0";
-            let query = [b"Q", &(listen.len() as u32 + 4).to_be_bytes()[..], listen];
-            stream.write_all(&query.concat()).expect("it reads");
+            let mut session = self.connect();
+            session.query("LISTEN bench");
             thread::spawn(move || {
                 let mut buffer = [0; 64 << 10];
-                while stream.read(&mut buffer).is_ok_and(|n| n > 0) {}
+                while session.stream.read(&mut buffer).is_ok_and(|n| n > 0) {}
             });
         }
-        let ask = "SELECT count(*) FROM pg_stat_activity WHERE query = 'LISTEN bench' AND state = 'idle'";
-        let listening = || {
-            let output = self.tool("psql").args(["-At", "-c", ask]).output().expect("psql runs");
-            String::from_utf8_lossy(&output.stdout).trim().parse::<usize>().unwrap_or(0)
-        };
-        while listening() < count {}
+    }
+
+    /// A session, which may LISTEN.
+    pub fn connect(&self) -> Session {
+        let path = self.folder.path().join(".s.PGSQL.5432");
+        let mut stream = UnixStream::connect(path).expect("it takes connections");
+        let settings = format!("user\0{ACCOUNT}\0database\0postgres\0\0");
+        let startup =
+            [&(settings.len() as u32 + 8).to_be_bytes()[..], &196_608_u32.to_be_bytes(), settings.as_bytes()];
+        stream.write_all(&startup.concat()).expect("it reads");
+        let mut session = Session { stream, held: Vec::new() };
+        session.read_until(READY);
+        session
     }
 
     /// Processor time of the server and all its processes, ended ones included, in microseconds.
@@ -131,6 +135,48 @@ impl Postgres {
         let file =
             fs::read_to_string(self.folder.path().join("data/postmaster.pid")).expect("the server runs");
         file.lines().next().and_then(|line| line.parse().ok()).expect("its first line is the process")
+    }
+}
+
+/// The types of the server's messages that matter: the statement is over; someone has notified.
+const READY: u8 = b'Z';
+const NOTIFICATION: u8 = b'A';
+
+impl Session {
+    /// Runs a statement to its end.
+    pub fn query(&mut self, sql: &str) {
+        let query = [b"Q", &(sql.len() as u32 + 5).to_be_bytes()[..], sql.as_bytes(), b"\0"];
+        self.stream.write_all(&query.concat()).expect("it reads");
+        self.read_until(READY);
+    }
+
+    /// Waits until at least one notification has come; gives how many.
+    pub fn notifications(&mut self) -> usize {
+        self.read_until(NOTIFICATION)
+    }
+
+    /// Reads until at least one message of this type has come; gives how many.
+    fn read_until(&mut self, wanted: u8) -> usize {
+        let mut buffer = [0; 64 << 10];
+        let mut seen = 0;
+        while seen == 0 {
+            let n = self.stream.read(&mut buffer).expect("the server answers");
+            assert!(n > 0, "the server hung up");
+            self.held.extend_from_slice(&buffer[..n]);
+            while let Some(kind) = self.take_message() {
+                assert!(kind != b'E', "a statement failed");
+                seen += usize::from(kind == wanted);
+            }
+        }
+        seen
+    }
+
+    /// Takes a message that has come whole; gives its type.
+    fn take_message(&mut self) -> Option<u8> {
+        let &[kind, a, b, c, d] = self.held.first_chunk()?;
+        let size = 1 + u32::from_be_bytes([a, b, c, d]) as usize;
+        (self.held.len() >= size).then(|| self.held.drain(..size))?;
+        Some(kind)
     }
 }
 
