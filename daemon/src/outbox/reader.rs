@@ -89,7 +89,7 @@ impl Reader {
     /// Everything with one connection, which ends when the daemon leaves.
     fn serve(&self, pause: &mut Duration) -> Result<(), Trouble> {
         let mut connection = Connection::connect(&self.options)?;
-        prepare(&mut connection)?;
+        let logs_statements = prepare(&mut connection)?;
         check(&mut connection)?;
         if !self.become_the_reader(&mut connection)? {
             return Ok(());
@@ -97,7 +97,7 @@ impl Reader {
         // It may have been a replica's lock that was waited for.
         check_writable(&mut connection)?;
         self.say(Phase::Reading);
-        tell_durability(&mut connection)?;
+        tell_durability(&mut connection, logs_statements)?;
         self.read_on(&mut connection, pause)
     }
 
@@ -245,15 +245,16 @@ impl Found {
     }
 }
 
-/// Makes the session the reader's.
-fn prepare(connection: &mut Connection) -> Result<(), Error> {
+/// Makes the session the reader's; says whether the binary log gets its statements themselves.
+fn prepare(connection: &mut Connection) -> Result<bool, Error> {
     for statement in statements::SESSION {
         connection.query(statement)?;
     }
-    if connection.value(statements::LOGS_STATEMENTS)?.is_some() {
+    let logs_statements = connection.value(statements::LOGS_STATEMENTS)?.is_some();
+    if logs_statements {
         connection.query(statements::SESSION_THAT_LOGS_STATEMENTS)?;
     }
-    Ok(())
+    Ok(logs_statements)
 }
 
 /// Whether the server and the schema are ones to read from.
@@ -283,7 +284,7 @@ fn check_writable(connection: &mut Connection) -> Result<(), Trouble> {
 }
 
 /// What the server's settings make of a commit that was seen, for whoever has to decide about them.
-fn tell_durability(connection: &mut Connection) -> Result<(), Trouble> {
+fn tell_durability(connection: &mut Connection, logs_statements: bool) -> Result<(), Trouble> {
     let outcome = connection.query(statements::DURABILITY)?;
     let Some([version, flush, log_bin, sync_binlog]) = outcome.rows.first().map(Vec::as_slice) else {
         return Ok(());
@@ -300,7 +301,7 @@ fn tell_durability(connection: &mut Connection) -> Result<(), Trouble> {
         an_event_may_outlive_its_transaction_in_a_crash_of_the_server = !durable,
         "outbox: the server's durability"
     );
-    if connection.value(statements::LOGS_STATEMENTS)?.is_some() {
+    if logs_statements {
         tracing::warn!(
             "outbox: binlog_format is STATEMENT: where triggers publish, a replica may number events otherwise, \
              and lose or repeat them when it is promoted; MIXED and ROW do not"
