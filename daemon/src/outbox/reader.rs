@@ -64,7 +64,6 @@ struct Found {
     /// Rows that can never be published, with the reason.
     flawed: Vec<(u64, &'static str)>,
     bytes: usize,
-    rows: usize,
     /// The id of the last row.
     last: u64,
 }
@@ -142,7 +141,7 @@ impl Reader {
         let mut found = self.read_until(connection, u64::MAX)?;
         while !found.is_empty() {
             let count = connection.value(statements::count(found.last))?;
-            if count == Some(found.rows.to_string()) {
+            if count == Some(found.rows().to_string()) {
                 break;
             }
             found = self.read_until(connection, found.last)?;
@@ -230,7 +229,7 @@ impl Found {
         let &[id, subject, payload, headers, created_at] = row else { return };
         let id = id.and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
         let (Some(id), Some(created_at)) = (id, created_at) else { return };
-        (self.rows, self.last) = (self.rows + 1, id);
+        self.last = id;
         match (Row { id, subject, payload, headers, created_at }).event(max_payload) {
             Ok(event) => {
                 self.bytes += event.body.len();
@@ -240,8 +239,12 @@ impl Found {
         }
     }
 
+    fn rows(&self) -> usize {
+        self.events.len() + self.flawed.len()
+    }
+
     fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.flawed.is_empty()
+        self.rows() == 0
     }
 }
 
