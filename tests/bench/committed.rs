@@ -1,11 +1,10 @@
 //! Committed mode: how late an event is after its COMMIT, how fast a backlog is handed on, and what it
 //! costs when nothing happens. On both servers, without waiting for their disks.
 
-use crate::cpu;
 use crate::load::{Connection as Nats, Place};
 use crate::postgres::Postgres;
 use crate::report;
-use harness::{Kind, Site, eventually};
+use harness::{Kind, Site, eventually, process};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -130,7 +129,7 @@ fn idle(site: &Site) {
     let pids = [site.server.child.pid(), site.daemon.as_ref().expect("it runs").child.pid()];
     // What the commits before have left to do is done by then.
     thread::sleep(Duration::from_secs(3));
-    let spent = || pids.map(cpu::nanoseconds).iter().sum::<u64>();
+    let spent = || pids.map(process::nanoseconds).iter().sum::<u64>();
     let before = spent();
     thread::sleep(IDLE);
     let share = (spent() - before) as f64 / IDLE.as_nanos() as f64 * 100.0;
@@ -153,7 +152,7 @@ fn drain(site: &mut Site) {
     eventually("the backlog is gone", || (daemon.varz()["outbox"]["handed_on"] == BACKLOG).then_some(()));
     let rate = BACKLOG as f64 / start.elapsed().as_secs_f64();
     report::at_least("a backlog is handed on, events/s", rate, 80_000.0, "100-byte payloads");
-    let peak = cpu::resident_peak(daemon.child.pid()) as f64 / 1048576.0;
+    let peak = process::resident_peak(daemon.child.pid()) as f64 / 1048576.0;
     report::plain("peak memory of the daemon, MiB", peak, "");
     assert_eq!(waiting(&mut sql), 0);
 }

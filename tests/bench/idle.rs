@@ -1,11 +1,10 @@
 //! What connections cost that do nothing: memory for each, and whether an event costs more beside
 //! many of them than beside few. Each has one subscription of its own, which nothing matches.
 
-use crate::cpu;
 use crate::load::{Connection, Place};
 use crate::report;
 use crate::streams;
-use harness::Daemon;
+use harness::{Daemon, process};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tempfile::TempDir;
 
@@ -33,15 +32,15 @@ pub fn run() {
     few.add(FEW);
     let mut crowd = Crowded::start();
     crowd.add(FEW);
-    let before = cpu::resident(crowd.daemon.child.pid());
-    let opening = cpu::nanoseconds(crowd.daemon.child.pid());
+    let before = process::resident(crowd.daemon.child.pid());
+    let opening = process::nanoseconds(crowd.daemon.child.pid());
     crowd.add(many - FEW);
     let opened = (many - FEW) as f64;
-    let memory = (cpu::resident(crowd.daemon.child.pid()) - before) as f64 / opened / 1024.0;
+    let memory = (process::resident(crowd.daemon.child.pid()) - before) as f64 / opened / 1024.0;
     report::at_most("memory for an idle connection, KiB", memory, 1.5, "");
-    let opening = (cpu::nanoseconds(crowd.daemon.child.pid()) - opening) as f64 / opened / 1000.0;
+    let opening = (process::nanoseconds(crowd.daemon.child.pid()) - opening) as f64 / opened / 1000.0;
     report::plain("CPU to open one, us", opening, "CONNECT, PING, SUB, PING");
-    let resident = cpu::resident(crowd.daemon.child.pid()) as f64 / 1048576.0;
+    let resident = process::resident(crowd.daemon.child.pid()) as f64 / 1048576.0;
     report::plain("memory of the whole daemon, MiB", resident, "");
     compare("1 -> 1 stream", &few, &crowd, |place| streams::fan_out(place, 500_000, 1).messages);
     compare("1000 events/s", &few, &crowd, |place| streams::paced(place, 2_000).messages);
@@ -52,10 +51,11 @@ fn compare(name: &str, few: &Crowded, crowd: &Crowded, load: impl Fn(&Place) -> 
     let mut costs = [const { Vec::new() }; 2];
     for _ in 0..ROUNDS {
         for (n, who) in [few, crowd].into_iter().enumerate() {
-            let before = cpu::nanoseconds(who.daemon.child.pid());
+            let before = process::nanoseconds(who.daemon.child.pid());
             let messages = load(&Place::Tcp(who.daemon.tcp.clone()));
-            costs[n]
-                .push((cpu::nanoseconds(who.daemon.child.pid()) - before) as f64 / 1000.0 / messages as f64);
+            costs[n].push(
+                (process::nanoseconds(who.daemon.child.pid()) - before) as f64 / 1000.0 / messages as f64,
+            );
         }
     }
     let (ratio, least, greatest) = report::ratio(&costs[1], &costs[0]);

@@ -4,7 +4,6 @@
 //! `make bench` runs all of them; `make bench ONLY="streams sql"` runs some.
 
 mod committed;
-mod cpu;
 mod idle;
 mod load;
 mod peers;

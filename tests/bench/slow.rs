@@ -1,9 +1,9 @@
 //! One subscriber that stops reading, three healthy ones beside it: do they notice, and is it cut?
 
-use crate::cpu;
 use crate::load::{self, Connection, Heard, Place};
 use crate::peers::Peers;
 use crate::report;
+use harness::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,7 +39,7 @@ pub fn run() {
     let nats_gap = format!("nats-server: {:.0} ms", nats.gap.as_secs_f64() * 1000.0);
     report::at_most("longest gap of a healthy one, ms", report::median(&gaps), 100.0, &nats_gap);
     report::at_least("their rate over the rate before", report::median(&rates), 0.8, "");
-    let peak = cpu::resident_peak(peers.ours.child.pid()) as f64 / 1048576.0;
+    let peak = process::resident_peak(peers.ours.child.pid()) as f64 / 1048576.0;
     report::plain("peak memory of the daemon, MiB", peak, "max_pending is 64 MiB");
 }
 

@@ -1,11 +1,10 @@
 //! What a trigger costs the server, a daemon that is away or stopped, and the round trip of a
 //! request: on MariaDB, without binary log and without waiting for the disk.
 
-use crate::cpu;
 use crate::load::{self, Connection as Nats, Place};
 use crate::postgres::Postgres;
 use crate::report;
-use harness::{Kind, Site};
+use harness::{Kind, Site, process};
 use nix::sys::signal::Signal;
 use rowcall_mysql::Connection;
 use std::fs;
@@ -192,7 +191,7 @@ fn site() -> Site {
 fn insert(site: &Site, table: &str) -> Run {
     let (server, daemon) = (site.server.child.pid(), site.daemon.as_ref().map(|daemon| daemon.child.pid()));
     site.connect().query(format!("TRUNCATE TABLE {table}")).expect("it runs");
-    let before = (cpu::nanoseconds(server), daemon.map(cpu::nanoseconds));
+    let before = (process::nanoseconds(server), daemon.map(process::nanoseconds));
     let statement = format!("INSERT INTO {table} (v) VALUES ('{}')", "x".repeat(100));
     let latencies: Vec<f64> = thread::scope(|scope| {
         let session = |_| {
@@ -216,8 +215,8 @@ fn insert(site: &Site, table: &str) -> Run {
     });
     let each = |now: u64, before: u64| (now - before) as f64 / 1000.0 / latencies.len() as f64;
     Run {
-        server: each(cpu::nanoseconds(server), before.0),
-        daemon: daemon.map_or(0.0, |pid| each(cpu::nanoseconds(pid), before.1.unwrap_or_default())),
+        server: each(process::nanoseconds(server), before.0),
+        daemon: daemon.map_or(0.0, |pid| each(process::nanoseconds(pid), before.1.unwrap_or_default())),
         latencies,
     }
 }

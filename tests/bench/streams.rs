@@ -1,10 +1,10 @@
 //! rowcalld against nats-server: processor time for each published message, in the modes and with
 //! the goals that the project set itself. 128-byte payloads.
 
-use crate::cpu;
 use crate::load::{self, Connection, Place};
 use crate::peers::{ALL, Peers, Who};
 use crate::report;
+use harness::process;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -75,9 +75,9 @@ pub fn run() {
         let mut p50 = [const { Vec::new() }; 3];
         for _ in 0..ROUNDS {
             for (n, who) in ALL.into_iter().enumerate() {
-                let (before, start) = (cpu::nanoseconds(peers.pid(who)), Instant::now());
+                let (before, start) = (process::nanoseconds(peers.pid(who)), Instant::now());
                 let figures = (mode.run)(&peers.place(who), mode.count);
-                let spent = cpu::nanoseconds(peers.pid(who)) - before;
+                let spent = process::nanoseconds(peers.pid(who)) - before;
                 cpu[n].push(spent as f64 / 1000.0 / figures.messages as f64);
                 rate[n].push(figures.messages as f64 / start.elapsed().as_secs_f64());
                 if !figures.latencies.is_empty() {

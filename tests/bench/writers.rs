@@ -4,9 +4,8 @@
 //! time is all that anyone waits for.
 
 use crate::committed::{TOLD, subscriber};
-use crate::cpu;
 use crate::report;
-use harness::{Kind, Site};
+use harness::{Kind, Site, process};
 use rowcall_mysql::Connection;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -104,7 +103,7 @@ fn write(site: &Site, rows: u64) -> Run {
     let statement = format!("INSERT INTO told (v) VALUES {}", vec![row; rows as usize].join(", "));
     let mut sessions: Vec<Connection> = (0..WRITERS).map(|_| site.connect()).collect();
     let heard = daemon.map(|_| Hearing::start(site));
-    let spent = || (cpu::nanoseconds(server), daemon.map_or(0, cpu::nanoseconds));
+    let spent = || (process::nanoseconds(server), daemon.map_or(0, process::nanoseconds));
     let before = spent();
     let start = Instant::now();
     let events: u64 = thread::scope(|scope| {

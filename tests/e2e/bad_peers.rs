@@ -56,10 +56,8 @@ impl Scene {
     }
 
     /// What the daemon holds in memory, in KiB.
-    fn resident_kib(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.daemon.child.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
+    fn resident_kib(&self) -> u64 {
+        harness::process::resident(self.daemon.child.pid()) >> 10
     }
 }
 

@@ -1,7 +1,7 @@
 //! A daemon that starts late: five million events wait for it. All are heard, in order, and its memory
 //! does not grow with their number.
 
-use harness::{Daemon, Kind, Site, Terminal};
+use harness::{Kind, Site, Terminal};
 use rowcall_mysql::Connection;
 use std::time::Instant;
 
@@ -38,7 +38,7 @@ pub fn run(kind: Kind) {
     });
     let varz = site.daemon().varz();
     assert_eq!((&varz["slow_consumers"], &varz["outbox"]["handed_on"]), (&0.into(), &EVENTS.into()));
-    let peak = resident_peak(site.daemon());
+    let peak = harness::process::resident_peak(site.daemon().child.pid());
     println!(
         "{kind:?}: {EVENTS} events heard, {rate:.0} events/s; the daemon's memory {} MiB at most",
         peak >> 20
@@ -74,11 +74,4 @@ fn id_of_the_next(listener: &mut Terminal) -> u64 {
     }
     assert_eq!(next().len(), 100, "the payload");
     id.expect("every event has an id")
-}
-
-/// The most memory that it had at once, in bytes.
-fn resident_peak(daemon: &Daemon) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.child.pid())).expect("it runs");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel counts it");
-    peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
 }

@@ -4,6 +4,9 @@ use std::fs;
 
 /// Nanoseconds that all threads of a process have run so far. Threads that ended are not counted:
 /// the servers measured here keep theirs.
+///
+/// # Panics
+/// If it is not running.
 pub fn nanoseconds(pid: u32) -> u64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process is running");
     tasks
@@ -13,11 +16,17 @@ pub fn nanoseconds(pid: u32) -> u64 {
 }
 
 /// Bytes of memory that a process has in use now.
+///
+/// # Panics
+/// If it is not running.
 pub fn resident(pid: u32) -> u64 {
     status(pid, "VmRSS:") * 1024
 }
 
 /// Bytes of memory that a process had in use at its height.
+///
+/// # Panics
+/// If it is not running.
 pub fn resident_peak(pid: u32) -> u64 {
     status(pid, "VmHWM:") * 1024
 }
