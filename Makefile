@@ -14,7 +14,7 @@ LIBRARY := rowcall_$(subst .,_,$(VERSION)).so
 # Most end-to-end tests wait for servers, so more of them than there are cores run at a time.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: build release demo test check e2e bench soak install
+.PHONY: build release demo test check servers e2e bench soak install
 
 build:
 	tests/packages.sh build
@@ -33,21 +33,22 @@ test: check e2e
 check: build
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p rowcall-tests --test soak -- -D warnings
 	cargo test --workspace --exclude rowcall-tests
 
 # A server that cannot be had fails in CI; elsewhere its tests are skipped by name.
-e2e: build
+servers:
 	tests/packages.sh test
 	tests/servers.sh $(CACHE)/servers || test -z "$$CI"
+
+e2e: build servers
 	cargo test -p rowcall-tests --test e2e
 
 bench: release
 	tests/packages.sh bench
 	ROWCALL_BUILD=$(abspath $(TARGET))/release cargo bench -p rowcall-tests --bench bench -- $(ONLY)
 
-soak: release
-	tests/packages.sh test
-	tests/servers.sh $(CACHE)/servers || test -z "$$CI"
+soak: release servers
 	ROWCALL_BUILD=$(abspath $(TARGET))/release cargo test --release -p rowcall-tests --test soak -- $(ONLY)
 
 install: release

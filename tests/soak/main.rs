@@ -7,7 +7,7 @@ use harness::Kind;
 
 fn main() {
     let only: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let scenarios: [(&str, fn(Kind)); 1] = [("backlog", backlog::run)];
+    let scenarios = [("backlog", backlog::run)];
     for (name, run) in scenarios {
         if only.is_empty() || only.iter().any(|word| word == name) {
             [Kind::MariaDb, Kind::MySql].into_iter().filter(|kind| kind.is_there()).for_each(run);
