@@ -4,7 +4,7 @@
 use crate::load::{Connection as Nats, Place};
 use crate::postgres::Postgres;
 use crate::report;
-use harness::{Kind, Site, eventually, process};
+use harness::{Kind, Site, eventually, outbox, process};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ const APART: Duration = Duration::from_millis(10);
 const IDLE: Duration = Duration::from_secs(10);
 
 /// A table whose trigger publishes.
-pub const TOLD: [&str; 2] = [
+const TOLD: [&str; 2] = [
     "CREATE TABLE told (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(200)) ENGINE=InnoDB",
     "CREATE TRIGGER t AFTER INSERT ON told FOR EACH ROW CALL rowcall.publish('bench.told', NEW.v)",
 ];
@@ -41,10 +41,8 @@ pub fn run() {
 /// another has a Unix socket. The event may come first: other sessions see a commit before it is
 /// reported. That counts as nothing.
 fn latency(site: &Site, postgres: &Postgres) {
+    create_told(site);
     let mut sql = site.connect();
-    for statement in TOLD {
-        sql.query(statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
-    }
     let mut subscriber = subscriber(site, "bench.told");
     let (mut session, mut listener) = (postgres.connect(), postgres.connect());
     listener.query("LISTEN bench");
@@ -117,6 +115,14 @@ fn commits(mut commit: impl FnMut(), mut hear: impl FnMut() -> usize + Send) -> 
     })
 }
 
+/// Creates that table.
+pub fn create_told(site: &Site) {
+    let mut sql = site.connect();
+    for statement in TOLD {
+        sql.query(statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+}
+
 /// Someone who hears what committed mode hands on. The load reads messages without headers only.
 pub fn subscriber(site: &Site, subject: &str) -> Nats {
     let mut subscriber = Nats::open(&Place::Unix(site.socket.clone()));
@@ -139,13 +145,7 @@ fn idle(site: &Site) {
 fn drain(site: &mut Site) {
     site.daemon().stop();
     let mut sql = site.connect();
-    let first = "INSERT INTO rowcall.outbox (subject, payload) VALUES ('bench.drain', REPEAT('x', 100))";
-    sql.query(first).expect("it runs");
-    while waiting(&mut sql) < BACKLOG {
-        let double =
-            "INSERT INTO rowcall.outbox (subject, payload) SELECT subject, payload FROM rowcall.outbox";
-        sql.query(double).expect("it runs");
-    }
+    outbox::fill(&mut sql, "bench.drain", 100, BACKLOG);
     site.start_committed_daemon();
     let start = Instant::now();
     let daemon = site.daemon();
@@ -154,10 +154,5 @@ fn drain(site: &mut Site) {
     report::at_least("a backlog is handed on, events/s", rate, 80_000.0, "100-byte payloads");
     let peak = process::resident_peak(daemon.child.pid()) as f64 / 1048576.0;
     report::plain("peak memory of the daemon, MiB", peak, "");
-    assert_eq!(waiting(&mut sql), 0);
-}
-
-fn waiting(sql: &mut rowcall_mysql::Connection) -> u64 {
-    let count = sql.value("SELECT COUNT(*) FROM rowcall.outbox").expect("it runs");
-    count.and_then(|count| count.parse().ok()).expect("a number")
+    assert_eq!(outbox::waiting(&mut sql), 0);
 }

@@ -3,7 +3,7 @@
 //! whatever the reader needs, the writers lack. The servers do not wait for their disks, so processor
 //! time is all that anyone waits for.
 
-use crate::committed::{TOLD, subscriber};
+use crate::committed::{create_told, subscriber};
 use crate::report;
 use harness::{Kind, Site, process};
 use rowcall_mysql::Connection;
@@ -46,10 +46,7 @@ pub fn run() {
     for kind in [Kind::MariaDb, Kind::MySql] {
         let arguments = if kind == Kind::MySql { &MYSQL } else { &MARIADB };
         let mut site = Site::committed_with(kind, arguments).expect("the server is there");
-        let mut sql = site.connect();
-        for statement in TOLD {
-            sql.query(statement).unwrap_or_else(|error| panic!("{statement}: {error}"));
-        }
+        create_told(&site);
         for rows in ROWS {
             report::heading(&format!(
                 "{WRITERS} sessions that write on {kind:?}, {rows} events of 100 bytes in each transaction"

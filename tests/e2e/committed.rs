@@ -2,7 +2,8 @@
 //! in their table while nobody reads it. What it does under load and on bad days stands in
 //! committed_load.rs.
 
-use harness::{Kind, Site, Terminal, eventually};
+use harness::outbox::{fill, hold_reader, release_reader, until_empty, waiting};
+use harness::{Kind, Site};
 use rowcall_mysql::Connection;
 
 on_each_server!(
@@ -19,28 +20,12 @@ on_each_server!(
     the_reader_comes_back_when_its_connection_is_killed,
 );
 
-/// Rows that were not handed on yet.
-fn waiting(sql: &mut Connection) -> u64 {
-    let count = sql.value("SELECT COUNT(*) FROM rowcall.outbox").unwrap().unwrap();
-    count.parse().unwrap()
-}
-
-/// Waits until everything was handed on.
-fn until_empty(sql: &mut Connection) {
-    eventually("the outbox is empty", || (waiting(sql) == 0).then_some(()));
-}
-
-/// The payload of the next message, without its headers.
-fn heard(listener: &mut Terminal) -> String {
-    String::from_utf8(listener.message().payload).unwrap()
-}
-
 fn events_leave_after_commit_and_never_after_rollback(kind: Kind) {
     let Some(site) = Site::committed(kind) else { return };
     let mut listener = site.listener(&["shop.>"]);
     let mut sql = site.connect();
     sql.query("CALL rowcall.publish('shop.a', 'by itself')").unwrap();
-    assert_eq!(heard(&mut listener), "by itself");
+    assert_eq!(listener.heard(), "by itself");
     sql.query("START TRANSACTION").unwrap();
     sql.query("CALL rowcall.publish('shop.a', 'rolled back')").unwrap();
     sql.query("ROLLBACK").unwrap();
@@ -56,9 +41,9 @@ fn events_leave_after_commit_and_never_after_rollback(kind: Kind) {
     sql.query("CALL rowcall.publish_with('shop.b', 'the last', 'Rowcall-Key: 7')").unwrap();
     // Whoever listens hears nothing before COMMIT: the barrier of another event proves it.
     site.connect().query("CALL rowcall.publish('shop.a', 'from another session')").unwrap();
-    assert_eq!(heard(&mut listener), "from another session");
+    assert_eq!(listener.heard(), "from another session");
     sql.query("COMMIT").unwrap();
-    assert_eq!(heard(&mut listener), "kept");
+    assert_eq!(listener.heard(), "kept");
     let last = listener.message();
     let headers = last.headers;
     for header in ["Rowcall-Id: ", "Nats-Msg-Id: ", "Rowcall-Time: 20", "Rowcall-Key: 7\r\n"] {
@@ -83,7 +68,7 @@ fn a_trigger_publishes_and_the_caller_notices_nothing(kind: Kind) {
     assert!(sql.query("INSERT INTO t (v) VALUES (40), (10)").is_err());
     sql.query("INSERT INTO t (v) VALUES (50)").unwrap();
     for expected in ["10", "20", "30", "50"] {
-        assert_eq!(heard(&mut listener), expected);
+        assert_eq!(listener.heard(), expected);
     }
 }
 
@@ -97,7 +82,7 @@ fn a_publisher_needs_execute_and_nothing_else(kind: Kind) {
         rowcall_mysql::Options { user: Some("app".into()), database: None, ..site.server.options() };
     let mut app = Connection::connect(&options).unwrap();
     app.query("CALL rowcall.publish('a', 'mine')").unwrap();
-    assert_eq!(heard(&mut listener), "mine");
+    assert_eq!(listener.heard(), "mine");
     for forbidden in [
         "SELECT * FROM rowcall.outbox",
         "DELETE FROM rowcall.outbox",
@@ -130,25 +115,14 @@ fn a_backlog_cuts_off_nobody_who_reads(kind: Kind) {
     site.daemon().stop();
     // Whoever holds the reader's lock keeps daemons standing by.
     let mut sql = site.connect();
-    assert_eq!(sql.value("SELECT GET_LOCK('rowcall.reader', 10)").unwrap().as_deref(), Some("1"));
-    sql.query("INSERT INTO rowcall.outbox (subject, payload) VALUES ('a', REPEAT('x', 2000))").unwrap();
-    while waiting(&mut sql) < EVENTS {
-        sql.query(
-            "INSERT INTO rowcall.outbox (subject, payload) SELECT subject, payload FROM rowcall.outbox",
-        )
-        .unwrap();
-    }
-    let settings = format!("max_pending = \"2MiB\"\noutbox = \"{}\"", site.outbox_file().display());
-    let daemon = harness::Daemon::with_settings(site.folder.path(), &settings);
-    daemon.child.says("standing by");
-    site.daemon = Some(daemon);
+    hold_reader(&mut sql, 10);
+    fill(&mut sql, "a", 2000, EVENTS);
+    site.start_committed_daemon_with("max_pending = \"2MiB\"", "standing by");
     let mut listener = site.listener(&["a"]);
-    sql.query("DO RELEASE_LOCK('rowcall.reader')").unwrap();
+    release_reader(&mut sql);
     let mut last = 0;
     for _ in 0..EVENTS {
-        let message = listener.message();
-        let (_, id) = message.headers.split_once("Rowcall-Id: ").unwrap();
-        let id: u64 = id.split("\r\n").next().unwrap().parse().unwrap();
+        let (id, _) = listener.event_or_end().expect("it is cut off");
         assert!(id > last, "{id} came after {last}");
         last = id;
     }
@@ -168,13 +142,13 @@ fn a_long_transaction_delays_nobody_else(kind: Kind) {
     long.query("CALL rowcall.publish('a', 'late')").unwrap();
     for n in 0..50 {
         other.query(format!("CALL rowcall.publish('a', '{n}')")).unwrap();
-        assert_eq!(heard(&mut listener), n.to_string());
+        assert_eq!(listener.heard(), n.to_string());
     }
     // What was handed on is deleted although a row before it is locked.
     let mut sql = site.connect();
     until_empty(&mut sql);
     long.query("COMMIT").unwrap();
-    assert_eq!(heard(&mut listener), "late");
+    assert_eq!(listener.heard(), "late");
 }
 
 fn what_can_never_be_published_is_parked(kind: Kind) {
@@ -192,7 +166,7 @@ fn what_can_never_be_published_is_parked(kind: Kind) {
         sql.query(format!("CALL rowcall.{call}")).unwrap_or_else(|error| panic!("{call}: {error}"));
     }
     sql.query("CALL rowcall.publish('a', 'fine')").unwrap();
-    assert_eq!(heard(&mut listener), "fine");
+    assert_eq!(listener.heard(), "fine");
     until_empty(&mut sql);
     let reasons = sql.query("SELECT reason FROM rowcall.parked ORDER BY id").unwrap().rows;
     let reasons: Vec<_> =
@@ -207,7 +181,7 @@ fn publishing_works_without_the_functions(kind: Kind) {
     let output = site.rowcall(&["uninstall"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     site.connect().query("CALL rowcall.publish('a', 'without a poke')").unwrap();
-    assert_eq!(heard(&mut listener), "without a poke");
+    assert_eq!(listener.heard(), "without a poke");
 }
 
 fn one_daemon_reads_and_another_stands_by(kind: Kind) {
@@ -231,7 +205,7 @@ fn another_takes_over(kind: Kind, signal: nix::sys::signal::Signal) {
     site.daemon().child.signal(signal);
     standby.child.says("outbox: reading");
     site.connect().query("CALL rowcall.publish('a', 'taken over')").unwrap();
-    assert_eq!(heard(&mut listener), "taken over");
+    assert_eq!(listener.heard(), "taken over");
 }
 
 fn the_reader_comes_back_when_its_connection_is_killed(kind: Kind) {
@@ -248,7 +222,7 @@ fn the_reader_comes_back_when_its_connection_is_killed(kind: Kind) {
             let _ = sql.query(format!("KILL {id}"));
         }
         sql.query(format!("CALL rowcall.publish('a', '{round}')")).unwrap();
-        assert_eq!(heard(&mut listener), round.to_string());
+        assert_eq!(listener.heard(), round.to_string());
         until_empty(&mut sql);
     }
 }

@@ -7,7 +7,8 @@ mod listener;
 mod writers;
 
 use account::{Account, Fate, Name, Place};
-use harness::{Kind, Site, eventually};
+use harness::outbox::{hold_reader, release_reader, until_empty};
+use harness::{Kind, Site};
 use listener::Listener;
 use rowcall_mysql::Connection;
 use std::collections::BTreeMap;
@@ -65,11 +66,10 @@ fn a_daemon_that_is_killed_loses_nothing(kind: Kind) {
     for _ in 0..faults {
         listener.hear_more(SOME);
         site.daemon().kill();
-        let lock = sql.value("SELECT GET_LOCK('rowcall.reader', 60)").unwrap();
-        assert_eq!(lock.as_deref(), Some("1"), "the dead daemon keeps its lock");
+        hold_reader(&mut sql, 60);
         site.start_committed_daemon_until("standing by");
         listener.follow(site.daemon());
-        sql.query("DO RELEASE_LOCK('rowcall.reader')").unwrap();
+        release_reader(&mut sql);
         site.daemon().child.says("outbox: reading");
     }
     listener.hear_more(SOME);
@@ -112,11 +112,10 @@ fn roll_back_what_was_prepared(sql: &mut Connection) {
 fn settle(what: &str, site: &mut Site, writers: Writers, listener: &Listener, account: Account) {
     let written = writers.end();
     let mut sql = site.connect();
-    let mut is_empty = || sql.value("SELECT COUNT(*) FROM rowcall.outbox").unwrap().as_deref() == Some("0");
-    eventually("the outbox is empty", || is_empty().then_some(()));
+    until_empty(&mut sql);
     site.connect().query("CALL tell_end()").unwrap();
     let heard = listener.until("the end");
-    eventually("the outbox is empty again", || is_empty().then_some(()));
+    until_empty(&mut sql);
     assert_eq!(site.daemon().varz()["unheard_msgs"], 0, "something was handed on to nobody");
 
     let account = Account { written, kept: kept(&mut site.connect()), heard, ..account };

@@ -2,7 +2,8 @@
 //! a schema that is not ours, a server that takes no writes or has no room. Source and replica stand
 //! in replication.rs.
 
-use harness::{Daemon, Kind, Site, Terminal, eventually};
+use harness::outbox::{hold_reader, release_reader, until_empty, waiting};
+use harness::{Kind, Site, Terminal, eventually};
 use rowcall_mysql::Connection;
 use std::collections::BTreeSet;
 use std::thread;
@@ -28,18 +29,6 @@ const TABLE_FULL: u32 = 1114;
 
 /// The error "the server is read-only".
 const READ_ONLY: u32 = 1290;
-
-fn waiting(sql: &mut Connection) -> u64 {
-    sql.value("SELECT COUNT(*) FROM rowcall.outbox").unwrap().unwrap().parse().unwrap()
-}
-
-fn until_empty(sql: &mut Connection) {
-    eventually("the outbox is empty", || (waiting(sql) == 0).then_some(()));
-}
-
-fn heard(listener: &mut Terminal) -> String {
-    listener.message().text().to_owned()
-}
 
 /// Each writer has a table of its own, so whoever waits for a lock here waits for us.
 fn strict_transactions_never_wait_for_the_reader(kind: Kind) {
@@ -75,7 +64,7 @@ fn strict_transactions_never_wait_for_the_reader(kind: Kind) {
 
 /// Everything up to the last event.
 fn listen(mut listener: Terminal) -> Vec<String> {
-    std::iter::from_fn(|| Some(heard(&mut listener))).take_while(|payload| payload != "the end").collect()
+    std::iter::from_fn(|| Some(listener.heard())).take_while(|payload| payload != "the end").collect()
 }
 
 /// Transactions of many shapes in REPEATABLE READ or SERIALIZABLE; gives how many events committed.
@@ -181,16 +170,14 @@ fn an_old_snapshot_holds_up_nothing(kind: Kind) {
     assert_eq!(old.value("SELECT COUNT(*) FROM rowcall.outbox").unwrap().as_deref(), Some("0"));
 }
 
+/// Settings of a daemon for large payloads.
+const LARGE_PAYLOADS: &str = "max_payload = \"32MiB\"\nmax_pending = \"128MiB\"";
+
 /// A site whose daemon hands on messages of up to 32 MiB.
 fn with_large_payloads(kind: Kind) -> Option<Site> {
     let mut site = Site::committed(kind)?;
     site.daemon().stop();
-    let file = site.outbox_file();
-    let settings =
-        format!("max_payload = \"32MiB\"\nmax_pending = \"128MiB\"\noutbox = \"{}\"", file.display());
-    let daemon = Daemon::with_settings(site.folder.path(), &settings);
-    daemon.child.says("outbox: reading");
-    site.daemon = Some(daemon);
+    site.start_committed_daemon_with(LARGE_PAYLOADS, "outbox: reading");
     Some(site)
 }
 
@@ -208,7 +195,7 @@ fn large_payloads_arrive_and_larger_ones_are_parked(kind: Kind) {
         assert_eq!(payload.len(), mebibytes << 20);
         assert!(payload.iter().all(|&byte| byte == b'x'));
     }
-    assert_eq!(heard(&mut listener), "small");
+    assert_eq!(listener.heard(), "small");
     until_empty(&mut sql);
     let parked = sql.query("SELECT reason, LENGTH(payload) FROM rowcall.parked").unwrap().rows;
     assert_eq!(parked, [[Some(b"too_large".to_vec()), Some((40 << 20).to_string().into_bytes())]]);
@@ -224,24 +211,12 @@ fn a_row_larger_than_a_lowered_limit_blocks_nothing(kind: Kind) {
     }
     sql.query("CALL rowcall.publish('a', 'small')").unwrap();
     sql.query("SET GLOBAL max_allowed_packet = 1048576").unwrap();
-    sql.query("DO GET_LOCK('rowcall.reader', 10)").unwrap();
-    let daemon = Daemon::start_with(
-        &site.socket,
-        &[
-            "--config",
-            site.folder.path().join("rowcalld.toml").to_str().unwrap(),
-            "--listen",
-            "127.0.0.1:0",
-            "--http",
-            "127.0.0.1:0",
-        ],
-    );
-    daemon.child.says("standing by");
-    site.daemon = Some(daemon);
+    hold_reader(&mut sql, 10);
+    site.start_committed_daemon_with(LARGE_PAYLOADS, "standing by");
     let mut listener = site.listener(&["a"]);
-    sql.query("DO RELEASE_LOCK('rowcall.reader')").unwrap();
+    release_reader(&mut sql);
     assert_eq!(listener.message().payload.len(), 20 << 20);
-    assert_eq!(heard(&mut listener), "small");
+    assert_eq!(listener.heard(), "small");
     until_empty(&mut sql);
 }
 
@@ -259,9 +234,9 @@ fn a_limit_of_the_readers_own_is_told(kind: Kind) {
     let mut listener = site.listener(&["a"]);
     assert_eq!(waiting(&mut sql), 3);
     std::fs::write(site.outbox_file(), file).unwrap();
-    assert_eq!(heard(&mut listener), "before");
+    assert_eq!(listener.heard(), "before");
     assert_eq!(listener.message().payload.len(), 500_000);
-    assert_eq!(heard(&mut listener), "after");
+    assert_eq!(listener.heard(), "after");
     until_empty(&mut sql);
 }
 
@@ -291,7 +266,7 @@ fn refused_until_mended(kind: Kind, spoil: &str, words: &str, mend: &str) {
     assert!(outbox["why"].as_str().unwrap().contains(words), "{outbox}");
     assert_eq!(waiting(&mut sql), 1);
     sql.query(mend).unwrap();
-    assert_eq!(heard(&mut listener), "it waits");
+    assert_eq!(listener.heard(), "it waits");
     until_empty(&mut sql);
 }
 
@@ -313,7 +288,7 @@ fn a_switch_to_read_only_and_back_loses_nothing(kind: Kind) {
         listener.barrier();
         assert_eq!(waiting(&mut sql), 1);
         sql.query("SET GLOBAL read_only = 0").unwrap();
-        assert_eq!(heard(&mut listener), format!("written meanwhile {round}"));
+        assert_eq!(listener.heard(), format!("written meanwhile {round}"));
         until_empty(&mut sql);
     }
     listener.barrier();
@@ -330,7 +305,7 @@ fn a_full_tablespace_loses_nothing(kind: Kind) {
         sql.query("INSERT INTO ballast VALUES (REPEAT('x', 1000000))").unwrap();
     }
     site.daemon().stop();
-    sql.query("DO GET_LOCK('rowcall.reader', 10)").unwrap();
+    hold_reader(&mut sql, 10);
     site.start_committed_daemon_until("standing by");
     let listener = site.listener(&["a"]);
     let reading = thread::spawn(move || listen(listener));
@@ -347,7 +322,7 @@ fn a_full_tablespace_loses_nothing(kind: Kind) {
         assert_eq!(error.number, TABLE_FULL, "{error}");
     }
     assert_eq!(waiting(&mut sql), committed);
-    sql.query("DO RELEASE_LOCK('rowcall.reader')").unwrap();
+    release_reader(&mut sql);
     eventually("the first was handed on", || {
         (site.daemon().varz()["outbox"]["handed_on"] != 0).then_some(())
     });

@@ -2,7 +2,8 @@
 //! one of them and never by both, whatever the format of the binary log. Single servers in difficult
 //! conditions stand in committed_servers.rs.
 
-use harness::{Kind, Site, Terminal, eventually};
+use harness::outbox::until_empty;
+use harness::{Kind, Site, eventually};
 use rowcall_mysql::{Connection, Options};
 use std::net::TcpListener;
 
@@ -42,7 +43,7 @@ fn each_event_once(kind: Kind, format: &str) {
     .unwrap();
     let expected = publish_in_every_way(&mut sql);
     for payload in &expected {
-        assert_eq!(listener.message().text(), payload);
+        assert_eq!(listener.heard(), *payload);
     }
     pair.until_equal("everything was handed on");
     assert!(rows(&mut sql).is_empty());
@@ -55,32 +56,21 @@ fn each_event_once(kind: Kind, format: &str) {
 
     // The source's daemon ends, and then the source: what waits is on the replica, and is handed on there.
     pair.source.daemon().stop();
-    let waiting = publish_in_every_way_again(&mut sql);
+    let waiting = publish(&mut sql, 10 * ROUNDS);
     pair.until_equal("what waits is there as well");
     assert_eq!(rows(&mut pair.replica_connection()).len(), waiting.len());
     pair.promote();
     pair.replica.daemon().child.says("outbox: reading");
     pair.replica_connection().query("CALL rowcall.publish('shop.new', 'on the new source')").unwrap();
     for payload in waiting.iter().map(String::as_str).chain(["on the new source"]) {
-        assert_eq!(heard(&mut far_listener), payload);
+        assert_eq!(far_listener.heard(), payload);
     }
-    eventually("the new source's outbox is empty", || {
-        rows(&mut pair.replica_connection()).is_empty().then_some(())
-    });
-}
-
-/// The payload of the next message.
-fn heard(listener: &mut Terminal) -> String {
-    listener.message().text().to_owned()
+    until_empty(&mut pair.replica_connection());
 }
 
 /// By itself, by a trigger, in a transaction; and rolled back in between. Gives what is to be heard.
 fn publish_in_every_way(sql: &mut Connection) -> Vec<String> {
     (0..ROUNDS).flat_map(|round| publish(sql, 10 * round)).collect()
-}
-
-fn publish_in_every_way_again(sql: &mut Connection) -> Vec<String> {
-    publish(sql, 10 * ROUNDS)
 }
 
 fn publish(sql: &mut Connection, first: usize) -> Vec<String> {
@@ -165,7 +155,7 @@ impl Pair {
     fn until_equal(&mut self, what: &str) {
         let (mut sql, mut far) = (self.source.connect(), self.replica_connection());
         if self.source.daemon().child.is_running() {
-            eventually("the source's outbox is empty", || rows(&mut sql).is_empty().then_some(()));
+            until_empty(&mut sql);
         }
         self.marks += 1;
         sql.query(format!("INSERT INTO mark VALUES ({})", self.marks)).unwrap();

@@ -5,6 +5,7 @@
 pub mod children;
 pub mod daemon;
 pub mod nats_server;
+pub mod outbox;
 pub mod process;
 pub mod recorder;
 pub mod servers;

@@ -103,6 +103,17 @@ impl Site {
         self.daemon = Some(daemon);
     }
 
+    /// The same with these settings as well.
+    ///
+    /// # Panics
+    /// If it does not start, or says something else.
+    pub fn start_committed_daemon_with(&mut self, settings: &str, words: &str) {
+        let settings = format!("{settings}\noutbox = \"{}\"", self.outbox_file().display());
+        let daemon = Daemon::with_settings(self.folder.path(), &settings);
+        daemon.child.says(words);
+        self.daemon = Some(daemon);
+    }
+
     /// Starts the daemon, for the first time or again.
     pub fn start_daemon(&mut self) {
         self.daemon = Some(Daemon::start(&self.socket));

@@ -176,6 +176,35 @@ impl Terminal {
         Some(Message { subject: subject.to_owned(), reply: reply.map(str::to_owned), headers, payload })
     }
 
+    /// The payload of the next message as text, without its headers.
+    ///
+    /// # Panics
+    /// If something else comes.
+    pub fn heard(&mut self) -> String {
+        self.message().text().to_owned()
+    }
+
+    /// The id and the payload of the next event of committed mode, line by line, for payloads without
+    /// a line's end in them: what a killed daemon has cut off is `None`, as if it had not come.
+    ///
+    /// # Panics
+    /// If something else comes.
+    pub fn event_or_end(&mut self) -> Option<(u64, String)> {
+        let control = self.line_or_end()?;
+        assert!(control.starts_with("HMSG "), "{control}");
+        let mut id = None;
+        loop {
+            let line = self.line_or_end()?;
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("Rowcall-Id: ") {
+                id = Some(value.parse().expect("an id is a number"));
+            }
+        }
+        Some((id.expect("every event has an id"), self.line_or_end()?))
+    }
+
     /// Answers a request.
     ///
     /// # Panics

@@ -2,7 +2,7 @@
 //! after another. A daemon may be killed in the middle of a message: what was cut was not heard.
 
 use super::account::Heard;
-use harness::{Daemon, Terminal, eventually};
+use harness::{Daemon, eventually};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
@@ -51,25 +51,8 @@ fn read(daemon: &Daemon, log: Arc<Mutex<Vec<Heard>>>) -> JoinHandle<()> {
     terminal.send("SUB load.> 1\r\n");
     terminal.barrier();
     thread::spawn(move || {
-        while let Some(heard) = message(&mut terminal) {
-            log.lock().unwrap().push(heard);
+        while let Some((id, payload)) = terminal.event_or_end() {
+            log.lock().unwrap().push(Heard { id, payload });
         }
     })
-}
-
-/// The next whole message, line by line; none of these payloads has a line's end in it.
-fn message(terminal: &mut Terminal) -> Option<Heard> {
-    let control = terminal.line_or_end()?;
-    assert!(control.starts_with("HMSG "), "{control}");
-    let mut id = None;
-    loop {
-        let line = terminal.line_or_end()?;
-        if line.is_empty() {
-            break;
-        }
-        if let Some(value) = line.strip_prefix("Rowcall-Id: ") {
-            id = Some(value.parse().unwrap());
-        }
-    }
-    Some(Heard { id: id.expect("every event has an id"), payload: terminal.line_or_end()? })
 }
