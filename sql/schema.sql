@@ -39,6 +39,9 @@ CREATE TABLE IF NOT EXISTS rowcall.parked (
   PRIMARY KEY (id, consumer)
 ) ENGINE=InnoDB;
 
+-- The tables from here to `status` are for durable consumers, which are being built: neither the daemon
+-- nor the command uses them yet. What follows says what they will hold.
+
 -- Parked events to be sent again; `rowcall parked retry` writes here, and the daemon does it.
 CREATE TABLE IF NOT EXISTS rowcall.retries (
   id BIGINT UNSIGNED NOT NULL,
