@@ -96,6 +96,12 @@ pub struct Config {
     pub max_connections: usize,
     /// Subscriptions of one connection; 0 is no limit.
     pub max_subscriptions: usize,
+    /// How many submitted requests and their replies the mailbox keeps.
+    pub mailbox_count: usize,
+    /// Bytes of replies that it keeps.
+    pub mailbox_bytes: Size,
+    /// How long it keeps each, from when it was submitted.
+    pub mailbox_time: Span,
     /// How long leaving may take.
     pub drain_timeout: Span,
     /// What to log.
@@ -121,6 +127,9 @@ impl Default for Config {
             ping_max: 2,
             max_connections: 65_536,
             max_subscriptions: 0,
+            mailbox_count: 65_536,
+            mailbox_bytes: Size(64 << 20),
+            mailbox_time: Span(Duration::from_secs(600)),
             drain_timeout: Span(Duration::from_secs(5)),
             log: Level(tracing::Level::INFO),
         }

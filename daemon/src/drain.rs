@@ -75,6 +75,7 @@ impl Daemon {
             out_msgs = self.stats.out_msgs,
             unheard_msgs = self.stats.unheard,
             lost_bytes = self.stats.lost_bytes,
+            lost_mail = self.mail.len(),
             "left"
         );
         true

@@ -98,6 +98,7 @@ impl Daemon {
                     &self.clients,
                     &self.subscriptions,
                     self.outbox_json(),
+                    self.mail.to_json(),
                 );
                 page("200 OK", "application/json", &body)
             }

@@ -6,6 +6,8 @@ pub mod config;
 mod drain;
 mod http;
 mod listener;
+mod mail;
+mod mailbox;
 mod operations;
 mod outbox;
 mod outbuf;
@@ -21,6 +23,8 @@ use client::{Client, Subscription};
 use config::Config;
 use http::Visitor;
 use listener::Listener;
+use mail::Mail;
+use mailbox::Limits;
 use nix::errno::Errno;
 use outbox::Outbox;
 use outbuf::Round;
@@ -64,6 +68,8 @@ pub struct Daemon {
     leaving: Vec<Key>,
     /// Committed mode, if it is switched on.
     outbox: Option<Outbox>,
+    /// Replies that wait to be collected.
+    mail: Mail,
     /// Whether the client that is being read from publishes to someone who reads, but lags behind.
     lagging: bool,
     /// Subscriptions that reached their maximum with the current message.
@@ -107,6 +113,7 @@ enum Timer {
     Client(Key),
     Visitor(Key),
     Outbox,
+    Mail,
     Leave,
 }
 
@@ -145,6 +152,11 @@ impl Daemon {
         let mut random = fastrand::Rng::new();
         let server_id = (0..22).map(|_| random.alphanumeric()).collect::<String>().to_uppercase();
         let connections_max = listener::connections_max(config.max_connections);
+        let kept = Limits {
+            count: config.mailbox_count,
+            bytes: config.mailbox_bytes.0,
+            time: config.mailbox_time.0,
+        };
         let mut daemon = Daemon {
             config,
             server_id,
@@ -161,6 +173,7 @@ impl Daemon {
             dirty: Vec::new(),
             leaving: Vec::new(),
             outbox: None,
+            mail: Mail::new(kept),
             lagging: false,
             spent: Vec::new(),
             input: vec![0; INPUT_MAX],
@@ -185,6 +198,7 @@ impl Daemon {
                 Timer::Listener(key) => self.resume_accepting(key),
                 Timer::Visitor(key) => self.close_visitor(key),
                 Timer::Outbox => self.answer_reader(),
+                Timer::Mail => self.on_mail_deadline(),
                 // It is only there to wake the loop, which looks at `leave_by` itself.
                 Timer::Leave => {}
             }

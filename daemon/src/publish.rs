@@ -4,6 +4,7 @@
 use crate::Daemon;
 use crate::client;
 use crate::listener::Peer;
+use crate::mail;
 use crate::outbox::{self, Outbox};
 use crate::slots::Key;
 use crate::stats::Reason;
@@ -15,10 +16,14 @@ impl Daemon {
     pub(crate) fn on_publish(&mut self, from: Key, message: &Message<'_>) {
         let Some(client) = self.clients.get(from) else { return };
         let wants = client.wants;
-        if message.subject == subject::POKE
-            && let Peer::Unix = client.peer
-        {
-            return self.outbox.iter().for_each(Outbox::poke);
+        let local = matches!(client.peer, Peer::Unix);
+        if local {
+            match message.subject {
+                subject::POKE => return self.outbox.iter().for_each(Outbox::poke),
+                subject::RESULT => return self.on_result(message),
+                subject::TAKEN => return self.on_taken(message.payload()),
+                _ => {}
+            }
         }
         self.stats.in_msgs += 1;
         self.stats.in_bytes += message.body.len() as u64;
@@ -29,12 +34,24 @@ impl Daemon {
         if wants.verbose {
             self.reply(from, encode::OK);
         }
-        self.publish(Some(from), message);
+        if let Some(ticket) = mail::ticket_of(message.subject) {
+            return self.on_mail(ticket, message.body, message.header_len);
+        }
+        let ticket = message.reply.filter(|_| local).and_then(mail::ticket_of);
+        if let Some(ticket) = ticket {
+            self.open_letter(ticket);
+        }
+        let heard = self.publish(Some(from), message);
+        if let Some(ticket) = ticket
+            && !heard
+        {
+            self.on_nobody(ticket);
+        }
     }
 
-    /// Owes the message to everyone who subscribes to its subject. It comes from a client, or from
-    /// the outbox.
-    pub(crate) fn publish(&mut self, from: Option<Key>, message: &Message<'_>) {
+    /// Owes the message to everyone who subscribes to its subject, and says whether anyone does. It
+    /// comes from a client, or from the daemon itself.
+    pub(crate) fn publish(&mut self, from: Option<Key>, message: &Message<'_>) -> bool {
         let matches = self.subjects.matches(message.subject);
         self.round.begin_message();
         let mut heard = false;
@@ -53,6 +70,7 @@ impl Daemon {
         while let Some(spent) = self.spent.pop() {
             self.unsubscribe(spent);
         }
+        heard
     }
 
     /// Owes the message to one member of a queue group: any of them, or, if that one cannot take
@@ -94,7 +112,8 @@ impl Daemon {
     /// Nobody took a request. If its sender wants to know, it is told so on its own subscription for
     /// the answer.
     fn tell_no_responders(&mut self, from: Key, inbox: &[u8]) {
-        if !self.clients.get(from).is_some_and(|client| client.wants.no_responders) {
+        let wanted = self.clients.get(from).is_some_and(|client| client.wants.no_responders);
+        if !wanted || mail::ticket_of(inbox).is_some() {
             return;
         }
         let awaiting = self.subjects.matches(inbox);

@@ -61,6 +61,7 @@ impl Stats {
         clients: &Slots<C>,
         subscriptions: &Slots<S>,
         outbox: serde_json::Value,
+        mailbox: serde_json::Value,
     ) -> String {
         let closed: serde_json::Map<String, serde_json::Value> =
             Reason::NAMES.iter().zip(self.closed).map(|(name, n)| ((*name).to_owned(), n.into())).collect();
@@ -82,6 +83,7 @@ impl Stats {
             "lost_bytes": self.lost_bytes,
             "closed": closed,
             "outbox": outbox,
+            "mailbox": mailbox,
         });
         format!("{json:#}\n")
     }

@@ -16,6 +16,10 @@ pub const SERVICE_ERROR: &str = "Nats-Service-Error";
 /// The number beside [`SERVICE_ERROR`].
 pub const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
 
+/// The header of the daemon's answer, without a payload, that there is no reply for this ticket; its
+/// value says why, in the word that SQL is told.
+pub const NO_REPLY: &str = "Rowcall-No-Reply";
+
 /// Appends a block with these headers to `out` and says how long it is. Names and values must be
 /// [valid](valid_name).
 pub fn block<'a>(out: &mut Vec<u8>, headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> usize {

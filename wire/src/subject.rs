@@ -6,6 +6,16 @@
 /// the outbox; the payload is the row's id, in digits.
 pub const POKE: &[u8] = b"_ROWCALL.poke";
 
+/// What the subject of a reply begins with that the daemon shall keep; the ticket follows.
+pub const MAIL: &[u8] = b"_ROWCALL.mail.";
+
+/// Where the library asks the daemon for a reply that it keeps; the payload is how many milliseconds
+/// to wait for it, a blank, and the ticket.
+pub const RESULT: &[u8] = b"_ROWCALL.result";
+
+/// Where the library says that it has the reply; the payload is the ticket.
+pub const TAKEN: &[u8] = b"_ROWCALL.taken";
+
 /// Why a subject cannot be published to. Stricter than the reference, which takes anything from
 /// clients: ours refuse early what could only go wrong later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

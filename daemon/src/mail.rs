@@ -1,0 +1,135 @@
+//! How mail travels: a request from SQL whose reply shall be kept, the reply, the question for it. What
+//! is kept, and for how long, stands in mailbox.rs.
+//!
+//! Only the library, on the Unix socket, opens letters and asks for them; replies come from anywhere.
+
+use crate::mailbox::{Answer, Fate, Limits, Mailbox};
+use crate::{Daemon, Timer};
+use rowcall_wire::{Message, headers, subject};
+use std::time::{Duration, Instant};
+
+/// The mailbox, and when it is looked at next.
+pub(crate) struct Mail {
+    /// Whoever asks is known by where he awaits the answer.
+    mailbox: Mailbox<Box<[u8]>>,
+    /// The earliest deadline set for it that has not come.
+    deadline: Option<Instant>,
+}
+
+impl Mail {
+    pub(crate) fn new(limits: Limits) -> Mail {
+        Mail { mailbox: Mailbox::new(limits), deadline: None }
+    }
+
+    /// How many letters there are.
+    pub(crate) fn len(&self) -> usize {
+        self.mailbox.len()
+    }
+
+    /// What it holds and what it has counted, for whoever asks over HTTP.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        let counts = self.mailbox.counts();
+        let (kept, bytes) = self.mailbox.kept();
+        let mut json = serde_json::json!({
+            "waiting": self.mailbox.len() - kept,
+            "kept": kept,
+            "kept_bytes": bytes,
+            "asking": self.mailbox.asking(),
+            "submitted": counts.opened,
+            "replies": counts.replies,
+            "unwanted_replies": counts.unwanted,
+            "forgotten": counts.forgotten,
+        });
+        for (name, count) in Fate::NAMES.iter().zip(counts.gone) {
+            json[*name] = count.into();
+        }
+        json
+    }
+}
+
+/// The ticket, if this is where a reply is to be kept for one.
+pub(crate) fn ticket_of(subject: &[u8]) -> Option<&[u8]> {
+    subject.strip_prefix(subject::MAIL)
+}
+
+impl Daemon {
+    /// A request was submitted; its reply shall be kept.
+    pub(crate) fn open_letter(&mut self, ticket: &[u8]) {
+        self.mail.mailbox.open(ticket, self.now);
+        self.post();
+    }
+
+    /// A reply has come for this ticket.
+    pub(crate) fn on_mail(&mut self, ticket: &[u8], body: &[u8], header_len: usize) {
+        self.mail.mailbox.reply(ticket, body, header_len);
+        self.post();
+    }
+
+    /// Nobody took the request: that is its reply.
+    pub(crate) fn on_nobody(&mut self, ticket: &[u8]) {
+        self.stats.no_responders += 1;
+        self.on_mail(ticket, headers::NO_RESPONDERS, headers::NO_RESPONDERS.len());
+    }
+
+    /// The library asks for a reply.
+    pub(crate) fn on_result(&mut self, question: &Message<'_>) {
+        let (Some(inbox), Some((timeout, ticket))) = (question.reply, split(question.payload())) else {
+            return;
+        };
+        if !ticket.starts_with(self.server_id.as_bytes()) {
+            return self.tell_no_reply(inbox, "other_daemon");
+        }
+        self.mail.mailbox.ask(ticket, inbox.into(), self.now + timeout, self.now);
+        self.post();
+    }
+
+    /// The library has got a reply.
+    pub(crate) fn on_taken(&mut self, ticket: &[u8]) {
+        self.mail.mailbox.taken(ticket);
+        self.post();
+    }
+
+    /// The mailbox's deadline has passed.
+    pub(crate) fn on_mail_deadline(&mut self) {
+        self.mail.deadline = None;
+        self.mail.mailbox.expire(self.now);
+        self.post();
+    }
+
+    /// Tells those who ask what there is to be told, and sets a timer for what is over next, unless an
+    /// earlier one is set.
+    fn post(&mut self) {
+        for (inbox, answer) in self.mail.mailbox.answers() {
+            match answer {
+                Answer::Reply(reply) => self.tell(&inbox, &reply.body, reply.header_len),
+                Answer::Gone(fate) => self.tell_no_reply(&inbox, fate.name()),
+                Answer::Pending => self.tell_no_reply(&inbox, "pending"),
+                Answer::Unknown => self.tell_no_reply(&inbox, "unknown_ticket"),
+            }
+        }
+        if let Some(at) = self.mail.mailbox.next()
+            && self.mail.deadline.is_none_or(|set| at < set)
+        {
+            self.mail.deadline = Some(at);
+            self.timers.set(at, Timer::Mail);
+        }
+    }
+
+    fn tell_no_reply(&mut self, inbox: &[u8], why: &str) {
+        let mut body = Vec::new();
+        let header_len = headers::block(&mut body, [(headers::NO_REPLY.as_bytes(), why.as_bytes())]);
+        self.tell(inbox, &body, header_len);
+    }
+
+    /// Whoever has gone meanwhile, or does not wait any more, loses nothing: the reply stays where it is.
+    fn tell(&mut self, inbox: &[u8], body: &[u8], header_len: usize) {
+        self.publish(None, &Message { subject: inbox, reply: None, body, header_len });
+    }
+}
+
+/// `timeout_ms ticket`
+fn split(question: &[u8]) -> Option<(Duration, &[u8])> {
+    let blank = question.iter().position(|&byte| byte == b' ')?;
+    let millis: u32 = std::str::from_utf8(&question[..blank]).ok()?.parse().ok()?;
+    Some((Duration::from_millis(millis.into()), &question[blank + 1..]))
+}
