@@ -15,6 +15,15 @@ CREATE FUNCTION rowcall_emit RETURNS INTEGER SONAME 'rowcall_0_1_0.so';
 DROP FUNCTION IF EXISTS rowcall_request;
 CREATE FUNCTION rowcall_request RETURNS STRING SONAME 'rowcall_0_1_0.so';
 
+DROP FUNCTION IF EXISTS rowcall_submit;
+CREATE FUNCTION rowcall_submit RETURNS STRING SONAME 'rowcall_0_1_0.so';
+
+DROP FUNCTION IF EXISTS rowcall_result;
+CREATE FUNCTION rowcall_result RETURNS STRING SONAME 'rowcall_0_1_0.so';
+
+DROP FUNCTION IF EXISTS rowcall_wait;
+CREATE FUNCTION rowcall_wait RETURNS STRING SONAME 'rowcall_0_1_0.so';
+
 DROP FUNCTION IF EXISTS rowcall_poke;
 CREATE FUNCTION rowcall_poke RETURNS INTEGER SONAME 'rowcall_0_1_0.so';
 

@@ -36,5 +36,7 @@ mod protocol;
 mod replication;
 mod request;
 mod slow_consumers;
+mod submit;
 mod sysbench;
 mod tidy;
+mod wait;

@@ -1,21 +1,17 @@
 //! What a call of each function means: arguments to an operation, its answer to a value, a failure
-//! to a counted reason. How the operation reaches the daemon is link.rs's business.
+//! to a counted reason. The functions that ask for something stand in call/ask.rs. How an operation
+//! reaches the daemon is link.rs's business.
+
+mod ask;
 
 use crate::abi::{Args, Function, IntegerFunction, Kind, TextFunction};
-use crate::counters::{self, REPLIES, REQUESTS, Reason, SENT, SENT_BYTES};
+use crate::counters::{self, Reason, SENT, SENT_BYTES};
 use crate::json::{self, Shape};
 use crate::link;
+pub(crate) use ask::{Collect, Listen, Request, Submit};
 use rowcall_wire::{headers, subject};
 use std::ffi::c_ulong;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
-
-/// How long rowcall_request waits unless it is told. A trigger that waits holds its row's locks;
-/// if the worker needs one of them, this is what ends the deadlock.
-const TIMEOUT_DEFAULT: Duration = Duration::from_millis(250);
-
-/// The longest that rowcall_request waits, in milliseconds, whatever it is told.
-const TIMEOUT_MAX: i64 = 60_000;
 
 /// How long 1 and 0 are. MySQL makes no table of a longer integer.
 const ONE_DIGIT: c_ulong = 1;
@@ -29,11 +25,6 @@ pub(crate) struct Emit {
     names: Vec<u8>,
     /// Where each of them ends, and what the value is.
     values: Vec<(usize, Shape)>,
-}
-
-/// `rowcall_request(subject, payload [, timeout_ms])`
-pub(crate) struct Request {
-    reply: Vec<u8>,
 }
 
 /// `rowcall_poke(id)`
@@ -142,49 +133,6 @@ impl Emit {
     }
 }
 
-impl Function for Request {
-    fn init(args: &mut Args<'_>) -> Result<Self, &'static str> {
-        if !(2..=3).contains(&args.len()) {
-            return Err("rowcall_request(subject, payload [, timeout_ms])");
-        }
-        if args.len() == 3 {
-            // A bare NULL, and a parameter while its statement is prepared, are text without a value.
-            let text = args.kind(2) == Kind::Text && args.bytes(2).is_some();
-            if text || args.kind(2) == Kind::Other {
-                return Err("rowcall_request: timeout_ms must be a number");
-            }
-            args.coerce(2, Kind::Int);
-        }
-        args.coerce(0, Kind::Text);
-        args.coerce(1, Kind::Text);
-        Ok(Request { reply: Vec::new() })
-    }
-}
-
-impl TextFunction for Request {
-    fn call(&mut self, args: &Args<'_>) -> Option<&[u8]> {
-        counters::count(&REQUESTS);
-        let given = if args.len() == 3 { args.integer(2) } else { None };
-        let timeout = given
-            .map_or(TIMEOUT_DEFAULT, |millis| Duration::from_millis(millis.clamp(0, TIMEOUT_MAX) as u64));
-        let result = subject(args).and_then(|subject| {
-            let payload = args.bytes(1).ok_or(Reason::NullPayload)?;
-            link::with(|link| link.request(subject, payload, timeout, &mut self.reply))
-        });
-        match result {
-            Ok(()) => {
-                counters::count(&REPLIES);
-                counters::clear_last();
-                Some(&self.reply)
-            }
-            Err(reason) => {
-                counters::fail_one(reason);
-                None
-            }
-        }
-    }
-}
-
 impl Function for Poke {
     const RESULT_MAX: c_ulong = ONE_DIGIT;
 
@@ -262,18 +210,21 @@ impl TextFunction for Version {
 
 /// Sends one event and answers 1, or counts why not and answers 0.
 fn event(send: impl FnOnce() -> Result<usize, Reason>) -> i64 {
-    match send() {
+    i64::from(was_sent(send))
+}
+
+/// Sends a message, counts it or why not, and says whether it was sent.
+fn was_sent(send: impl FnOnce() -> Result<usize, Reason>) -> bool {
+    let result = send();
+    match result {
         Ok(bytes) => {
             counters::count(&SENT);
             SENT_BYTES.fetch_add(bytes as u64, Relaxed);
             counters::clear_last();
-            1
         }
-        Err(reason) => {
-            counters::drop_one(reason);
-            0
-        }
+        Err(reason) => counters::drop_one(reason),
     }
+    result.is_ok()
 }
 
 fn subject<'a>(args: &'a Args<'_>) -> Result<&'a [u8], Reason> {

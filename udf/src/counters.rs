@@ -28,6 +28,22 @@ pub(crate) enum Reason {
     Killed,
     /// The worker answered that it could not do the work.
     Failed,
+    /// The ticket is NULL or was never one.
+    BadTicket,
+    /// The reply for the ticket has not come.
+    Pending,
+    /// Someone has the reply for the ticket already.
+    Taken,
+    /// The daemon kept too many replies, and this was the oldest.
+    EvictedCount,
+    /// The daemon kept too many bytes of replies, and this was the oldest.
+    EvictedBytes,
+    /// The reply was not collected in time.
+    EvictedTime,
+    /// The daemon knows nothing of the ticket.
+    UnknownTicket,
+    /// The ticket is of an earlier run of the daemon.
+    OtherDaemon,
     /// The daemon refused the operation.
     Refused,
     /// Who listens on the socket does not speak the protocol.
@@ -39,7 +55,7 @@ pub(crate) enum Reason {
 }
 
 /// Every reason, in the order of the counters, with its name for SQL.
-const REASONS: [(Reason, &str); 14] = [
+const REASONS: [(Reason, &str); 22] = [
     (Reason::NoDaemon, "no_daemon"),
     (Reason::Stalled, "stalled"),
     (Reason::BadSubject, "bad_subject"),
@@ -50,6 +66,14 @@ const REASONS: [(Reason, &str); 14] = [
     (Reason::Timeout, "timeout"),
     (Reason::Killed, "killed"),
     (Reason::Failed, "failed"),
+    (Reason::BadTicket, "bad_ticket"),
+    (Reason::Pending, "pending"),
+    (Reason::Taken, "taken"),
+    (Reason::EvictedCount, "evicted_count"),
+    (Reason::EvictedBytes, "evicted_bytes"),
+    (Reason::EvictedTime, "evicted_time"),
+    (Reason::UnknownTicket, "unknown_ticket"),
+    (Reason::OtherDaemon, "other_daemon"),
     (Reason::Refused, "refused"),
     (Reason::BadPeer, "bad_peer"),
     (Reason::NoMemory, "no_memory"),
@@ -61,15 +85,21 @@ impl Reason {
     pub(crate) fn name(self) -> &'static str {
         REASONS[self as usize].1
     }
+
+    /// The one of this name.
+    pub(crate) fn named(name: &[u8]) -> Option<Reason> {
+        REASONS.iter().find(|(_, known)| known.as_bytes() == name).map(|&(reason, _)| reason)
+    }
 }
 
-/// Events handed to the kernel whole: calls of rowcall_notify and rowcall_emit that answered 1.
+/// Messages handed to the kernel whole: calls of rowcall_notify and rowcall_emit that answered 1, of
+/// rowcall_submit that answered a ticket.
 pub(crate) static SENT: AtomicU64 = AtomicU64::new(0);
 /// Their payloads, in bytes.
 pub(crate) static SENT_BYTES: AtomicU64 = AtomicU64::new(0);
-/// Calls of rowcall_request.
+/// Calls that wait for something: of rowcall_request, rowcall_result and rowcall_wait.
 pub(crate) static REQUESTS: AtomicU64 = AtomicU64::new(0);
-/// Those that got their reply.
+/// Those that got it.
 pub(crate) static REPLIES: AtomicU64 = AtomicU64::new(0);
 /// Connections made to the daemon.
 pub(crate) static CONNECTS: AtomicU64 = AtomicU64::new(0);
@@ -90,13 +120,13 @@ pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
-/// An event was not sent.
+/// A message was not sent.
 pub(crate) fn drop_one(reason: Reason) {
     count(&EVENTS_DROPPED[reason as usize]);
     LAST.set(Some(reason));
 }
 
-/// A request got no reply.
+/// What was waited for did not come.
 pub(crate) fn fail_one(reason: Reason) {
     count(&REQUESTS_FAILED[reason as usize]);
     LAST.set(Some(reason));

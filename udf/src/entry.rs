@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use crate::abi::{self, UdfArgs, UdfInit};
-use crate::call::{Emit, LastError, Notify, Poke, Request, Status, Version};
+use crate::call::{Collect, Emit, LastError, Listen, Notify, Poke, Request, Status, Submit, Version};
 use std::ffi::{c_char, c_longlong, c_ulong};
 
 /// `name_init` and `name_deinit`, which are alike for every function.
@@ -74,6 +74,9 @@ macro_rules! text {
 integer!(Notify: rowcall_notify_init, rowcall_notify, rowcall_notify_deinit);
 integer!(Emit: rowcall_emit_init, rowcall_emit, rowcall_emit_deinit);
 text!(Request: rowcall_request_init, rowcall_request, rowcall_request_deinit);
+text!(Submit: rowcall_submit_init, rowcall_submit, rowcall_submit_deinit);
+text!(Collect: rowcall_result_init, rowcall_result, rowcall_result_deinit);
+text!(Listen: rowcall_wait_init, rowcall_wait, rowcall_wait_deinit);
 integer!(Poke: rowcall_poke_init, rowcall_poke, rowcall_poke_deinit);
 text!(LastError: rowcall_last_error_init, rowcall_last_error, rowcall_last_error_deinit);
 text!(Status: rowcall_status_init, rowcall_status, rowcall_status_deinit);

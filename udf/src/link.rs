@@ -1,12 +1,15 @@
 //! This thread's connection to the daemon: opening it, handing frames to the kernel, waiting, and
 //! giving up in time. What the frames say is call.rs's business; how the two ends greet each other
-//! stands in link/greeting.rs, what comes back to a request in link/reply.rs.
+//! stands in link/greeting.rs, requests and what comes back in link/reply.rs, replies that are collected
+//! later in link/mail.rs, events in link/listen.rs.
 //!
 //! The connection belongs to the thread because in a trigger nothing else lasts longer than a row.
 //! Two things are the whole process's: the back-off after a daemon that could not be reached, and
 //! the knowledge that it takes nothing, so that one session has waited for all of them.
 
 mod greeting;
+mod listen;
+mod mail;
 mod reply;
 
 use crate::backoff::{Backoff, Pace, Stall};
@@ -109,6 +112,8 @@ struct Connection {
     socket: Socket,
     /// The largest message the daemon takes; `None` until it has greeted us.
     max_payload: Option<usize>,
+    /// Which run of the daemon has greeted us.
+    server_id: String,
     /// What has come and was not dealt with yet.
     input: Vec<u8>,
     /// The frame under way. Empty between calls: what was answered 1 is in the kernel.
@@ -123,6 +128,8 @@ struct Connection {
     subscribed: bool,
     /// The number of the latest request: replies to earlier ones are thrown away.
     request: u64,
+    /// The number of the latest subscription to events.
+    listening: u64,
 }
 
 /// Why something with a connection did not work.
@@ -145,30 +152,6 @@ impl Link {
             connection.send()?;
             Ok(sent)
         })
-    }
-
-    /// Hands a request to the daemon and waits for the reply, which goes into `reply`.
-    pub(crate) fn request(
-        &mut self,
-        subject: &[u8],
-        payload: &[u8],
-        timeout: Duration,
-        reply: &mut Vec<u8>,
-    ) -> Result<(), Reason> {
-        let mut wait = Wait::until(Instant::now() + timeout);
-        self.connected(|connection| {
-            connection.request += 1;
-            connection.put_subscription();
-            let inbox = connection.inbox_subject();
-            connection.put(subject, Some(inbox.as_bytes()), &|body| copy(body, payload))?;
-            connection.send()?;
-            connection.subscribed = true;
-            Ok(())
-        })?;
-        let Some(connection) = &mut self.connection else { return Err(Reason::NoDaemon) };
-        let result = connection.await_reply(&mut wait, reply);
-        connection.give_back();
-        self.outcome(result)
     }
 
     /// Does something with a connection that works. If the daemon turns out to have gone since the
@@ -223,6 +206,7 @@ impl Connection {
         Connection {
             socket,
             max_payload: None,
+            server_id: String::new(),
             input: Vec::new(),
             frame: Vec::new(),
             body: Vec::new(),
@@ -230,6 +214,7 @@ impl Connection {
             inbox: format!("_INBOX.rowcall.{secret:016x}."),
             subscribed: false,
             request: 0,
+            listening: 0,
         }
     }
 

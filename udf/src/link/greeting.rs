@@ -70,6 +70,7 @@ impl Connection {
             Ok(Step::Op(ServerOp::Info(json), used)) => {
                 self.max_payload =
                     Some(json_number(json, "max_payload").unwrap_or(rowcall_wire::PAYLOAD_MAX));
+                self.server_id = json_text(json, "server_id").unwrap_or_default().to_owned();
                 let version = json_text(json, "version").and_then(|version| version.split_once(VERSION_TAG));
                 let version = version.map(|(_, ours)| ours.to_owned());
                 *DAEMON_VERSION.lock().unwrap_or_else(PoisonError::into_inner) = version;

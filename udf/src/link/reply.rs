@@ -1,18 +1,59 @@
-//! What comes back to a request: the inbox that replies go to, and the one that is waited for.
+//! Requests and what comes back: the inbox that replies go to, and waiting for the one that is meant.
 
-use super::{Connection, Fail, LIMITS, Wait, copy};
+use super::{Connection, Fail, LIMITS, Link, Wait, copy};
 use crate::counters::Reason;
 use crate::socket::For;
 use rowcall_wire::parse::{self, ServerOp, Step};
 use rowcall_wire::{Message, encode, headers};
+use std::time::{Duration, Instant};
 
-/// The sid of the inbox: the only subscription a connection has.
-const INBOX_SID: u64 = 1;
+/// The sid of the inbox: the only subscription that a connection keeps.
+pub(super) const INBOX_SID: u64 = 1;
 
 /// How often one looks for the reply before one sleeps, giving way to others in between: 25
 /// microseconds on an idle processor. A worker that is at hand answers in that time, and whoever
 /// writes to a sleeper pays for waking it, ten times what writing costs.
 const LOOKS_MAX: u32 = 60;
+
+impl Link {
+    /// Hands a request to the daemon and waits for the reply, which goes into `reply`.
+    pub(crate) fn request(
+        &mut self,
+        subject: &[u8],
+        payload: &[u8],
+        timeout: Duration,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), Reason> {
+        self.ask(subject, payload, timeout, answer, reply)
+    }
+
+    /// The same; the caller says what of the reply goes into `reply`.
+    pub(super) fn ask(
+        &mut self,
+        subject: &[u8],
+        payload: &[u8],
+        timeout: Duration,
+        take: Take,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), Reason> {
+        let mut wait = Wait::until(Instant::now() + timeout);
+        self.connected(|connection| {
+            connection.request += 1;
+            connection.put_subscription();
+            let inbox = connection.inbox_subject();
+            connection.put(subject, Some(inbox.as_bytes()), &|body| copy(body, payload))?;
+            connection.send()?;
+            connection.subscribed = true;
+            Ok(())
+        })?;
+        let Some(connection) = &mut self.connection else { return Err(Reason::NoDaemon) };
+        let inbox = connection.inbox_subject();
+        let is_reply = |_: &[u8], message: &Message<'_>| message.subject == inbox.as_bytes();
+        let result = connection.await_message(&mut wait, reply, is_reply, take);
+        connection.give_back();
+        self.outcome(result)
+    }
+}
 
 impl Connection {
     /// Puts the subscription to all replies into the frame, before the first request.
@@ -26,14 +67,19 @@ impl Connection {
         format!("{}{}", self.inbox, self.request)
     }
 
-    /// Waits for the reply to the latest request.
-    pub(super) fn await_reply(&mut self, wait: &mut Wait, reply: &mut Vec<u8>) -> Result<(), Fail> {
-        let inbox = self.inbox_subject();
+    /// Waits for the message that is meant. What is taken of it goes into `out`.
+    pub(super) fn await_message(
+        &mut self,
+        wait: &mut Wait,
+        out: &mut Vec<u8>,
+        is_meant: impl Fn(&[u8], &Message<'_>) -> bool,
+        take: Take,
+    ) -> Result<(), Fail> {
         loop {
-            while let Some(used) = self.next_reply(inbox.as_bytes(), reply)? {
-                match used {
-                    Taken::Reply => return Ok(()),
-                    Taken::Other(used) => drop(self.input.drain(..used)),
+            while let Some(next) = self.next_message(out, &is_meant, take)? {
+                match next {
+                    Next::Meant => return Ok(()),
+                    Next::Other(used) => drop(self.input.drain(..used)),
                 }
             }
             if self.linger()? > 0 {
@@ -58,31 +104,39 @@ impl Connection {
     }
 
     /// Looks at the next operation that has come, if it has come whole.
-    fn next_reply(&mut self, inbox: &[u8], reply: &mut Vec<u8>) -> Result<Option<Taken>, Fail> {
+    fn next_message(
+        &mut self,
+        out: &mut Vec<u8>,
+        is_meant: impl Fn(&[u8], &Message<'_>) -> bool,
+        take: Take,
+    ) -> Result<Option<Next>, Fail> {
         let (message, used) = match parse::server_op(&self.input, &LIMITS) {
             Ok(Step::More(_)) => return Ok(None),
-            Ok(Step::Op(ServerOp::Msg { message, .. }, used)) if message.subject == inbox => (message, used),
+            Ok(Step::Op(ServerOp::Msg { sid, message }, used)) if is_meant(sid, &message) => (message, used),
             Ok(Step::Op(ServerOp::Err(_), _)) => return Err(Fail::Broken(Reason::Refused)),
-            // A reply to an earlier request, which came too late; or nothing that concerns us.
-            Ok(Step::Op(_, used)) => return Ok(Some(Taken::Other(used))),
+            // What an earlier call waited for, and came too late; or nothing that concerns us.
+            Ok(Step::Op(_, used)) => return Ok(Some(Next::Other(used))),
             Err(_) => return Err(Fail::Broken(Reason::BadPeer)),
         };
-        let answer = answer(&message).and_then(|payload| {
-            reply.clear();
-            copy(reply, payload)
+        let taken = take(&message).and_then(|bytes| {
+            out.clear();
+            copy(out, bytes)
         });
         self.input.drain(..used);
-        answer.map(|_| Some(Taken::Reply)).map_err(Fail::Call)
+        taken.map(|_| Some(Next::Meant)).map_err(Fail::Call)
     }
 }
 
-enum Taken {
-    Reply,
+/// What of a message is wanted, or why it is not what was hoped for.
+pub(super) type Take = for<'a> fn(&Message<'a>) -> Result<&'a [u8], Reason>;
+
+enum Next {
+    Meant,
     Other(usize),
 }
 
 /// The payload of a reply, or why it is none.
-fn answer<'a>(message: &Message<'a>) -> Result<&'a [u8], Reason> {
+pub(super) fn answer<'a>(message: &Message<'a>) -> Result<&'a [u8], Reason> {
     let block = message.headers();
     if headers::status(block) == Some(headers::STATUS_NO_RESPONDERS) && message.payload().is_empty() {
         return Err(Reason::NoResponders);

@@ -1,0 +1,93 @@
+//! Replies that are collected later: a request that the daemon keeps the reply of, and the question
+//! for it. The daemon's side is daemon/src/mail.rs.
+
+use super::reply::answer;
+use super::{Link, copy};
+use crate::counters::Reason;
+use rowcall_wire::{Message, headers, subject};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// How long the daemon's answer may be on its way, beyond the time that it waits itself.
+const ANSWER_WAIT: Duration = Duration::from_millis(250);
+
+/// Tickets made in this process.
+static TICKETS: AtomicU64 = AtomicU64::new(0);
+
+impl Link {
+    /// Hands a request to the daemon, which keeps the reply for this ticket.
+    pub(crate) fn submit(
+        &mut self,
+        subject: &[u8],
+        payload: &[u8],
+        ticket: &mut String,
+    ) -> Result<usize, Reason> {
+        let (number, secret) = (TICKETS.fetch_add(1, Relaxed), secret());
+        let (sent, server_id) = self.connected(|connection| {
+            let ticket = ticket_text(&connection.server_id, number, secret);
+            let inbox = [subject::MAIL, ticket.as_bytes()].concat();
+            let sent = connection.put(subject, Some(&inbox), &|body| copy(body, payload))?;
+            connection.send()?;
+            Ok((sent, connection.server_id.clone()))
+        })?;
+        *ticket = ticket_text(&server_id, number, secret);
+        Ok(sent)
+    }
+
+    /// Asks the daemon for the reply for a ticket, which waits for it so long.
+    pub(crate) fn collect(
+        &mut self,
+        ticket: &[u8],
+        timeout: Duration,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), Reason> {
+        let question = [format!("{} ", timeout.as_millis()).as_bytes(), ticket].concat();
+        let result = self.ask(subject::RESULT, &question, timeout + ANSWER_WAIT, collected, reply);
+        if let Ok(()) | Err(Reason::NoResponders | Reason::Failed) = result {
+            // Only now may the daemon forget it. If it is not told, the reply stays until it is evicted.
+            let _ = self.publish(subject::TAKEN, |body| copy(body, ticket));
+        }
+        result
+    }
+}
+
+/// `run.number.secret`: the run of the daemon that keeps it, and what nobody else has or guesses.
+fn ticket_text(server_id: &str, number: u64, secret: u64) -> String {
+    format!("{server_id}.{number}.{secret:016x}")
+}
+
+fn secret() -> u64 {
+    RandomState::new().hash_one(std::process::id())
+}
+
+/// The reply, or why there is none.
+fn collected<'a>(message: &Message<'a>) -> Result<&'a [u8], Reason> {
+    match headers::value(message.headers(), headers::NO_REPLY) {
+        Some(why) if message.payload().is_empty() => Err(Reason::named(why).unwrap_or(Reason::BadPeer)),
+        _ => answer(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_there_is_no_reply() {
+        let reply = |block: &'static str, payload: &str| {
+            let body: &'static str = format!("{block}{payload}").leak();
+            collected(&Message { header_len: block.len(), ..Message::plain(b"i", body.as_bytes()) })
+        };
+        assert_eq!(reply("", "yes"), Ok(&b"yes"[..]));
+        assert_eq!(reply("NATS/1.0\r\nRowcall-No-Reply: taken\r\n\r\n", ""), Err(Reason::Taken));
+        assert_eq!(reply("NATS/1.0\r\nRowcall-No-Reply: taken\r\n\r\n", "yes"), Ok(&b"yes"[..]));
+        assert_eq!(reply("NATS/1.0\r\nRowcall-No-Reply: what\r\n\r\n", ""), Err(Reason::BadPeer));
+        assert_eq!(reply("NATS/1.0 503\r\n\r\n", ""), Err(Reason::NoResponders));
+    }
+
+    #[test]
+    fn no_two_secrets_are_alike() {
+        assert_ne!(secret(), secret());
+    }
+}
