@@ -198,6 +198,10 @@ fn wrong_arguments_are_refused_with_a_line_that_fits(kind: Kind) {
     let notify = "rowcall_notify(subject, payload [, header, value]...)";
     let emit = "rowcall_emit(subject, value AS name [, value AS name]...)";
     let request = "rowcall_request(subject, payload [, timeout_ms])";
+    let submit = "rowcall_submit(subject, payload)";
+    let result = "rowcall_result(ticket [, timeout_ms])";
+    let wait = "rowcall_wait(subject [, timeout_ms])";
+    let number = "rowcall: timeout_ms must be a number";
     for (call, usage) in [
         ("rowcall_notify()", notify),
         ("rowcall_notify('t')", notify),
@@ -207,7 +211,15 @@ fn wrong_arguments_are_refused_with_a_line_that_fits(kind: Kind) {
         ("rowcall_request()", request),
         ("rowcall_request('t')", request),
         ("rowcall_request('t', 'x', 1, 2)", request),
-        ("rowcall_request('t', 'x', 'soon')", "rowcall_request: timeout_ms must be a number"),
+        ("rowcall_request('t', 'x', 'soon')", number),
+        ("rowcall_submit('t')", submit),
+        ("rowcall_submit('t', 'x', 1)", submit),
+        ("rowcall_result()", result),
+        ("rowcall_result('t', 1, 2)", result),
+        ("rowcall_result('t', 'soon')", number),
+        ("rowcall_wait()", wait),
+        ("rowcall_wait('t', 1, 2)", wait),
+        ("rowcall_wait('t', 'soon')", number),
         ("rowcall_last_error(1)", "rowcall_last_error()"),
         ("rowcall_status(NULL)", "rowcall_status()"),
         ("rowcall_version('x')", "rowcall_version()"),

@@ -20,10 +20,13 @@ on_each_server!(
     what_goes_wrong_is_told_with_advice,
 );
 
-const FUNCTIONS: [&str; 7] = [
+const FUNCTIONS: [&str; 10] = [
     "rowcall_notify",
     "rowcall_emit",
     "rowcall_request",
+    "rowcall_submit",
+    "rowcall_result",
+    "rowcall_wait",
     "rowcall_poke",
     "rowcall_last_error",
     "rowcall_status",

@@ -1,6 +1,6 @@
 //! MySQL 5.6, an old binary interface: the instant functions work there too.
 
-use harness::{Kind, Site};
+use harness::{Kind, Site, eventually};
 use serde_json::json;
 
 #[test]
@@ -39,6 +39,30 @@ fn mysql_5_6_notifies_emits_and_asks() {
     let status = site.status();
     assert_eq!((&status["sent"], &status["replies"]), (&json!(2), &json!(1)), "{status}");
     assert_eq!(status["failed_by_reason"], json!({"no_responders": 1}));
+    site.server.assert_alive();
+}
+
+#[test]
+fn mysql_5_6_submits_collects_and_listens() {
+    let Some(mut site) = Site::start(Kind::MySql56) else { return };
+    site.worker("approve", |request| [b"yes to ", &*request.payload].concat());
+    let mut sql = site.connect();
+    sql.query("SET @ticket = rowcall_submit('approve', 'grün')").unwrap();
+    let mut value = |statement: &str| sql.value(format!("SELECT {statement}")).unwrap();
+    assert_eq!(value("rowcall_result(@ticket, 60000)").as_deref(), Some("yes to grün"));
+    assert_eq!(value("rowcall_result(@ticket)"), None);
+    assert_eq!(value("rowcall_last_error()").as_deref(), Some("taken"));
+    assert_eq!(value("rowcall_wait('silence', 0)"), None);
+    assert_eq!(value("rowcall_last_error()").as_deref(), Some("timeout"));
+    let subscriptions = |site: &Site| site.daemon.as_ref().unwrap().varz()["subscriptions"].as_u64().unwrap();
+    let before = subscriptions(&site);
+    let mut other = site.connect();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| value("rowcall_wait('news', 60000)"));
+        eventually("a subscription", || (subscriptions(&site) > before).then_some(()));
+        other.query("DO rowcall_notify('news', 'something')").unwrap();
+        assert_eq!(waiting.join().unwrap().as_deref(), Some("something"));
+    });
     site.server.assert_alive();
 }
 

@@ -137,9 +137,6 @@ fn what_cannot_be_listened_to_is_told(kind: Kind) {
     for subject in ["NULL", "''", "'a..b'", "'a b'", "'a.>.b'", "'a\\r\\nPING'", "REPEAT('a', 4096)"] {
         assert_eq!(wait(&mut sql, &format!("{subject}, 60000")), no("bad_subject"), "{subject}");
     }
-    for wrong in ["", "'a', 'b'", "'a', 1, 2"] {
-        assert!(sql.query(format!("SELECT rowcall_wait({wrong})")).is_err(), "{wrong}");
-    }
     site.server.assert_alive();
 }
 

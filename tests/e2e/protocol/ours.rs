@@ -105,3 +105,50 @@ fn a_large_message_may_come_in_pieces() {
     }
     it.expect(format!("MSG big 1 {}\r\n{payload}\r\nPONG\r\n", payload.len()));
 }
+
+/// The same words, from the Unix socket and from TCP: only there do they mean something.
+#[test]
+fn mail_is_kept_for_clients_on_the_unix_socket() {
+    let folder = harness::folder();
+    let daemon = Daemon::start(&folder.path().join("rowcall.sock"));
+    let run = daemon.varz()["server_id"].as_str().unwrap().to_owned();
+    let mut worker = daemon.terminal().hello();
+    worker.send("SUB work 1\r\nSUB _ROWCALL.> 2\r\n");
+    worker.barrier();
+    let question = |ticket: &str| {
+        let text = format!("0 {ticket}");
+        format!("PUB _ROWCALL.result in {}\r\n{text}\r\n", text.len())
+    };
+    let mut local = Terminal::unix(&daemon.socket).hello();
+    let (kept, nobody) = (format!("{run}.0.00"), format!("{run}.1.00"));
+    local.send("SUB in 1\r\n");
+    local.send(format!("PUB work _ROWCALL.mail.{kept} 1\r\nx\r\nPUB none _ROWCALL.mail.{nobody} 0\r\n\r\n"));
+    local.send(question(&kept));
+    let why = |local: &mut Terminal| local.message().headers;
+    assert_eq!(why(&mut local), "NATS/1.0\r\nRowcall-No-Reply: pending\r\n\r\n");
+    let request = worker.message();
+    worker.send(format!("HPUB {} 18 20\r\nNATS/1.0\r\nA: b\r\n\r\nhi\r\n", request.reply.unwrap()));
+    worker.barrier();
+    local.send(question(&kept));
+    local.expect("HMSG in 1 18 20\r\nNATS/1.0\r\nA: b\r\n\r\nhi\r\n");
+    local.send(question(&nobody));
+    local.expect("HMSG in 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n");
+    local.send(format!("PUB _ROWCALL.taken {}\r\n{kept}\r\n{}", kept.len(), question(&kept)));
+    assert_eq!(why(&mut local), "NATS/1.0\r\nRowcall-No-Reply: taken\r\n\r\n");
+    // What is no question is no answer's beginning, and breaks nothing.
+    for nonsense in ["", "x", "0", "-1 x", "99999999999 x", " x"] {
+        local.send(format!("PUB _ROWCALL.result in {}\r\n{nonsense}\r\n", nonsense.len()));
+    }
+    local.send(format!("PUB _ROWCALL.result 3\r\n0 x\r\nPUB _ROWCALL.taken 1\r\nx\r\n{}", question("x.0.0")));
+    assert_eq!(why(&mut local), "NATS/1.0\r\nRowcall-No-Reply: other_daemon\r\n\r\n");
+
+    let mut stranger = daemon.terminal().hello();
+    stranger.send(format!("PUB work _ROWCALL.mail.{run}.2.00 1\r\ny\r\n{}", question(&nobody)));
+    stranger.barrier();
+    assert_eq!(worker.message().text(), "y");
+    // To a subscriber an ordinary message, and the first that this one hears of all that.
+    assert_eq!(worker.message().text(), format!("0 {nobody}"));
+    let mailbox = &daemon.varz()["mailbox"];
+    assert_eq!((&mailbox["submitted"], &mailbox["kept"]), (&2.into(), &1.into()), "{mailbox:#}");
+    assert_eq!((&mailbox["waiting"], &mailbox["asking"]), (&0.into(), &0.into()), "{mailbox:#}");
+}
