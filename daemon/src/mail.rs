@@ -121,9 +121,9 @@ impl Daemon {
         self.tell(inbox, &body, header_len);
     }
 
-    /// Whoever has gone meanwhile, or does not wait any more, loses nothing: the reply stays where it is.
+    /// Whoever has gone meanwhile loses nothing, so he is not counted: the reply stays where it is.
     fn tell(&mut self, inbox: &[u8], body: &[u8], header_len: usize) {
-        self.publish(None, &Message { subject: inbox, reply: None, body, header_len });
+        self.route(None, &Message { subject: inbox, reply: None, body, header_len });
     }
 }
 

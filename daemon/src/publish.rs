@@ -49,9 +49,21 @@ impl Daemon {
         }
     }
 
-    /// Owes the message to everyone who subscribes to its subject, and says whether anyone does. It
-    /// comes from a client, or from the daemon itself.
+    /// Owes the message to everyone who subscribes to its subject, counts it if nobody does, and says
+    /// whether anyone does. It comes from a client, or from the outbox.
     pub(crate) fn publish(&mut self, from: Option<Key>, message: &Message<'_>) -> bool {
+        let heard = self.route(from, message);
+        if !heard {
+            self.stats.unheard += 1;
+            if let (Some(from), Some(inbox)) = (from, message.reply) {
+                self.tell_no_responders(from, inbox);
+            }
+        }
+        heard
+    }
+
+    /// The same without counting: also for what the daemon says itself.
+    pub(crate) fn route(&mut self, from: Option<Key>, message: &Message<'_>) -> bool {
         let matches = self.subjects.matches(message.subject);
         self.round.begin_message();
         let mut heard = false;
@@ -60,12 +72,6 @@ impl Daemon {
         }
         for members in &matches.groups {
             heard |= self.deliver_to_one(from, members, message);
-        }
-        if !heard {
-            self.stats.unheard += 1;
-            if let (Some(from), Some(inbox)) = (from, message.reply) {
-                self.tell_no_responders(from, inbox);
-            }
         }
         while let Some(spent) = self.spent.pop() {
             self.unsubscribe(spent);

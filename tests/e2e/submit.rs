@@ -20,6 +20,7 @@ on_each_server!(
     a_daemon_that_is_away_or_new_is_told_as_such,
     kill_query_ends_the_wait_and_the_reply_stays,
     one_ticket_can_be_waited_for_by_many,
+    many_collect_what_others_submit,
 );
 
 /// Far more than what should be immediate takes, and far less than a wait that should not be run into.
@@ -265,12 +266,15 @@ fn kill_query_ends_the_wait_and_the_reply_stays(kind: Kind) {
         killer.query(format!("KILL QUERY {id}")).unwrap();
         assert_eq!(asking.join().unwrap(), no("killed"));
     });
+    let varz = || site.daemon.as_ref().unwrap().varz();
+    eventually("the end of its connection", || (varz()["connections"] == 1).then_some(()));
     let request = worker.message();
-    worker.answer(&request, "too late for one");
+    worker.answer(&request, "x".repeat(1 << 20));
     worker.barrier();
-    assert_eq!(mailbox(&site)["kept"], 1);
-    assert_eq!(result(&mut sql, &ticket, "").as_deref(), Ok("too late for one"));
+    assert_eq!((&varz()["mailbox"]["kept"], &varz()["unheard_msgs"]), (&json!(1), &json!(0)));
+    assert_eq!(result(&mut sql, &ticket, "").map(|reply| reply.len()), Ok(1 << 20));
     assert_eq!(result(&mut sql, &ticket, ""), no("taken"));
+    assert_eq!(varz()["lost_bytes"], 0);
 }
 
 fn one_ticket_can_be_waited_for_by_many(kind: Kind) {
@@ -288,4 +292,38 @@ fn one_ticket_can_be_waited_for_by_many(kind: Kind) {
     });
     let held = mailbox(&site);
     assert_eq!((&held["taken"], &held["asking"]), (&json!(1), &json!(0)), "{held:#}");
+}
+
+/// Sessions submit as fast as they can, each with events in front that fill its connection, while others
+/// collect at once: a ticket may be there before its request, and still nothing is lost or mixed up.
+fn many_collect_what_others_submit(kind: Kind) {
+    const PAIRS: usize = 8;
+    const TICKETS: usize = 200;
+    let Some(site) = Site::start(kind) else { return };
+    for _ in 0..2 {
+        site.worker("echo", |request| request.payload.clone());
+    }
+    thread::scope(|scope| {
+        for pair in 0..PAIRS {
+            let (tell, told) = std::sync::mpsc::channel();
+            let (mut submitter, mut collector) = (site.connect(), site.connect());
+            scope.spawn(move || {
+                for n in 0..TICKETS {
+                    submitter.query("DO BENCHMARK(20, rowcall_notify('noise', REPEAT('x', 1000)))").unwrap();
+                    tell.send((n, submit(&mut submitter, "echo", &format!("{pair} {n}")))).unwrap();
+                }
+            });
+            scope.spawn(move || {
+                for (n, ticket) in told {
+                    assert_eq!(result(&mut collector, &ticket, ", 60000"), Ok(format!("{pair} {n}")));
+                }
+            });
+        }
+    });
+    let held = mailbox(&site);
+    assert_eq!((&held["submitted"], &held["replies"]), (&json!(PAIRS * TICKETS), &json!(PAIRS * TICKETS)));
+    assert_eq!((&held["waiting"], &held["asking"]), (&json!(0), &json!(0)), "{held:#}");
+    let taken = || mailbox(&site)["taken"] == PAIRS * TICKETS;
+    eventually("all to be taken", || taken().then_some(()));
+    assert_eq!(site.status()["failed_by_reason"], json!({}));
 }

@@ -44,9 +44,15 @@ impl Link {
     ) -> Result<(), Reason> {
         let question = [format!("{} ", timeout.as_millis()).as_bytes(), ticket].concat();
         let result = self.ask(subject::RESULT, &question, timeout + ANSWER_WAIT, collected, reply);
-        if let Ok(()) | Err(Reason::NoResponders | Reason::Failed) = result {
+        match result {
             // Only now may the daemon forget it. If it is not told, the reply stays until it is evicted.
-            let _ = self.publish(subject::TAKEN, |body| copy(body, ticket));
+            Ok(()) | Err(Reason::NoResponders | Reason::Failed) => {
+                let _ = self.publish(subject::TAKEN, |body| copy(body, ticket));
+            }
+            // The daemon still waits for the reply, and would send it here, where perhaps nobody reads
+            // any more: one that fills the socket would look like a subscriber who is too slow.
+            Err(Reason::Killed) => self.close(),
+            Err(_) => {}
         }
         result
     }
