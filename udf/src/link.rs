@@ -35,6 +35,10 @@ const SOCKET_DEFAULT: &str = "/run/rowcall/rowcall.sock";
 /// for a statement.
 pub(crate) const STALL_WAIT: Duration = Duration::from_millis(20);
 
+/// How long a function that waits anyway waits to be greeted, unless its own time is over before:
+/// what rowcall_request waits by default. A machine that is busy with something else may need it.
+const GREETING_WAIT: Duration = Duration::from_millis(250);
+
 /// A wait is made of slices, and the server is asked after each whether the statement was killed.
 const SLICE: Duration = Duration::from_millis(20);
 
@@ -147,7 +151,7 @@ impl Link {
         subject: &[u8],
         body: impl Fn(&mut Vec<u8>) -> Result<usize, Reason>,
     ) -> Result<usize, Reason> {
-        self.connected(|connection| {
+        self.connected(STALL_WAIT, |connection| {
             let sent = connection.put(subject, None, &body)?;
             connection.send()?;
             Ok(sent)
@@ -156,22 +160,30 @@ impl Link {
 
     /// Does something with a connection that works. If the daemon turns out to have gone since the
     /// last call, another connection is tried once: a frame that was not taken whole was not
-    /// dealt with, so it may be sent again.
-    fn connected<T>(&mut self, work: impl Fn(&mut Connection) -> Result<T, Fail>) -> Result<T, Reason> {
+    /// dealt with, so it may be sent again. A new one may have to wait so long to be greeted.
+    fn connected<T>(
+        &mut self,
+        patience: Duration,
+        work: impl Fn(&mut Connection) -> Result<T, Fail>,
+    ) -> Result<T, Reason> {
         let had_one = self.connection.is_some();
-        match self.attempt(&work) {
-            Err(Reason::NoDaemon) if had_one => self.attempt(&work),
+        match self.attempt(patience, &work) {
+            Err(Reason::NoDaemon) if had_one => self.attempt(patience, &work),
             result => result,
         }
     }
 
-    fn attempt<T>(&mut self, work: impl Fn(&mut Connection) -> Result<T, Fail>) -> Result<T, Reason> {
+    fn attempt<T>(
+        &mut self,
+        patience: Duration,
+        work: impl Fn(&mut Connection) -> Result<T, Fail>,
+    ) -> Result<T, Reason> {
         if self.connection.is_none() {
             self.connection = Some(Connection::open()?);
             counters::count(&CONNECTS);
         }
         let Some(connection) = &mut self.connection else { return Err(Reason::NoDaemon) };
-        let result = connection.greeted().and_then(|()| work(connection));
+        let result = connection.greeted(patience).and_then(|()| work(connection));
         connection.give_back();
         self.outcome(result)
     }
@@ -348,6 +360,11 @@ impl Wait {
 /// its bound as well.
 fn patience(sent: usize) -> Duration {
     STALL_WAIT * (1 + (sent >> 20) as u32)
+}
+
+/// How long a function that waits so long may wait to be greeted.
+fn greeting_wait(timeout: Duration) -> Duration {
+    timeout.clamp(STALL_WAIT, GREETING_WAIT)
 }
 
 /// The call fails because the daemon takes nothing (which the whole process shall know), or because

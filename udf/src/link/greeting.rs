@@ -1,12 +1,12 @@
 //! The daemon's greeting (INFO) and ours (CONNECT).
 
-use super::{BACKOFF, Connection, Fail, LIMITS, STALL, STALL_WAIT, Wait, now, stalled};
+use super::{BACKOFF, Connection, Fail, LIMITS, STALL, Wait, now, stalled};
 use crate::counters::Reason;
 use crate::socket::For;
 use rowcall_wire::parse::{self, ServerOp, Step};
 use rowcall_wire::{VERSION_TAG, encode};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The daemon's version, as its greeting told. Locked for a copy of a few bytes, never across a call.
 static DAEMON_VERSION: Mutex<Option<String>> = Mutex::new(None);
@@ -18,12 +18,12 @@ pub(crate) fn daemon_version() -> Option<String> {
 
 impl Connection {
     /// Makes sure that the daemon has greeted us. Its greeting tells how much it takes; and one
-    /// that does not greet would not read either.
-    pub(super) fn greeted(&mut self) -> Result<(), Fail> {
+    /// that does not greet in time would not read either.
+    pub(super) fn greeted(&mut self, patience: Duration) -> Result<(), Fail> {
         if self.max_payload.is_some() {
             return Ok(());
         }
-        let result = self.await_greeting();
+        let result = self.await_greeting(patience);
         // Whoever hangs up, or says something else, is not tried again at once.
         if let Err(Fail::Broken(_)) = result {
             BACKOFF.failed(now());
@@ -42,8 +42,8 @@ impl Connection {
         Ok(())
     }
 
-    fn await_greeting(&mut self) -> Result<(), Fail> {
-        let mut wait = Wait::until(Instant::now() + STALL_WAIT);
+    fn await_greeting(&mut self, patience: Duration) -> Result<(), Fail> {
+        let mut wait = Wait::until(Instant::now() + patience);
         loop {
             let got = self.received()?;
             if self.take_greeting()? {

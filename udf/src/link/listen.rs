@@ -1,6 +1,6 @@
 //! Waiting for an event: a subscription of this thread's connection that ends with the wait.
 
-use super::{Connection, Fail, LINE_EXTRA, Link, Wait};
+use super::{Connection, Fail, LINE_EXTRA, Link, Wait, greeting_wait};
 use crate::counters::Reason;
 use rowcall_wire::{CONTROL_LINE_MAX, encode};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ impl Link {
         payload: &mut Vec<u8>,
     ) -> Result<(), Reason> {
         let mut wait = Wait::until(Instant::now() + timeout);
-        self.connected(|connection| connection.begin_listening(filter))?;
+        self.connected(greeting_wait(timeout), |connection| connection.begin_listening(filter))?;
         let Some(connection) = &mut self.connection else { return Err(Reason::NoDaemon) };
         let sid = connection.sid().to_string();
         let result = connection

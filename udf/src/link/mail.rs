@@ -2,7 +2,7 @@
 //! for it. The daemon's side is daemon/src/mail.rs.
 
 use super::reply::answer;
-use super::{Link, copy};
+use super::{Link, STALL_WAIT, copy};
 use crate::counters::Reason;
 use rowcall_wire::{Message, headers, subject};
 use std::hash::{BuildHasher, RandomState};
@@ -24,7 +24,7 @@ impl Link {
         ticket: &mut String,
     ) -> Result<usize, Reason> {
         let (number, secret) = (TICKETS.fetch_add(1, Relaxed), secret());
-        let (sent, server_id) = self.connected(|connection| {
+        let (sent, server_id) = self.connected(STALL_WAIT, |connection| {
             let ticket = ticket_text(&connection.server_id, number, secret);
             let inbox = [subject::MAIL, ticket.as_bytes()].concat();
             let sent = connection.put(subject, Some(&inbox), &|body| copy(body, payload))?;

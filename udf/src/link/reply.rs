@@ -1,6 +1,6 @@
 //! Requests and what comes back: the inbox that replies go to, and waiting for the one that is meant.
 
-use super::{Connection, Fail, LIMITS, Link, Wait, copy};
+use super::{Connection, Fail, LIMITS, Link, Wait, copy, greeting_wait};
 use crate::counters::Reason;
 use crate::socket::For;
 use rowcall_wire::parse::{self, ServerOp, Step};
@@ -37,7 +37,7 @@ impl Link {
         reply: &mut Vec<u8>,
     ) -> Result<(), Reason> {
         let mut wait = Wait::until(Instant::now() + timeout);
-        self.connected(|connection| {
+        self.connected(greeting_wait(timeout), |connection| {
             connection.request += 1;
             connection.put_subscription();
             let inbox = connection.inbox_subject();
