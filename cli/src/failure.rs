@@ -46,6 +46,17 @@ impl Failure {
         Failure { code: 6, text: format!("{doing}: {error}{}", advice(error.number)) }
     }
 
+    /// The tables of committed mode cannot be read or written.
+    pub(crate) fn tables(error: &rowcall_mysql::Error) -> Failure {
+        let text = match error.number {
+            // No database selected, unknown database, no such table.
+            1046 | 1049 | 1146 => NO_TABLES.to_owned(),
+            1044 | 1142 | 1143 => format!("{error}\n  {TABLE_RIGHTS}"),
+            number => format!("{error}{}", advice(number)),
+        };
+        Failure { code: 6, text }
+    }
+
     /// The worker answered that it failed.
     pub(crate) fn worker(text: impl Into<String>) -> Failure {
         Failure { code: 7, text: text.into() }
@@ -72,6 +83,12 @@ impl fmt::Display for Failure {
         f.write_str(&self.text)
     }
 }
+
+/// Committed mode was never set up on this server.
+const NO_TABLES: &str =
+    "the tables of committed mode are not on this server: `rowcall install --outbox FILE` makes them";
+
+const TABLE_RIGHTS: &str = "The account needs SELECT, INSERT, UPDATE and DELETE on rowcall.*";
 
 /// What to do about the errors that people meet when they install.
 fn advice(number: u32) -> &'static str {

@@ -3,18 +3,24 @@
 
 mod address;
 mod client;
+mod consumer;
 mod failure;
 mod install;
 mod interrupt;
 mod listen;
 mod notify;
 mod output;
+mod parked;
 mod payload;
 mod reply;
 mod request;
 mod schema;
 mod server;
+mod settle;
+mod span;
+mod status;
 mod subscription;
+mod tables;
 mod uninstall;
 
 use clap::{ArgAction, Parser, Subcommand};
@@ -52,12 +58,18 @@ enum Command {
     Request(request::Request),
     /// Answer requests by running a command for each
     Reply(reply::Reply),
+    /// Make, show, pause and remove durable consumers
+    Consumer(consumer::Consumer),
+    /// Show events that were given up, send them again, delete them
+    Parked(parked::Parked),
+    /// Show how the outbox and the consumers do
+    Status(status::Status),
 }
 
 const AFTER_HELP: &str = "\
-install and uninstall speak to the database server, with the flags of the mysql and mariadb clients.
-The others speak to the daemon, rowcalld: found with --server, else with ROWCALL_SERVER, else at
-unix:/run/rowcall/rowcall.sock.
+listen, notify, request and reply speak to the daemon, rowcalld: found with --server, else with
+ROWCALL_SERVER, else at unix:/run/rowcall/rowcall.sock. The others speak to the database server, with
+the flags of the mysql and mariadb clients.
 
 Exit codes: 0 done, or left with Ctrl-C; 1 failed; 2 wrong arguments; 3 nobody answers to that
 subject; 4 no reply in time; 5 the daemon cannot be reached; 6 the database server cannot be
@@ -85,6 +97,9 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Notify(notify) => notify.run(),
         Command::Request(request) => request.run(json),
         Command::Reply(reply) => reply.run(json),
+        Command::Consumer(consumer) => consumer.run(json),
+        Command::Parked(parked) => parked.run(json),
+        Command::Status(status) => status.run(json),
     }
 }
 

@@ -1,4 +1,5 @@
-//! What people and programs see of a message: a line for a terminal, or a JSON object.
+//! What people and programs see: of a message, a line for a terminal or a JSON object; of many rows,
+//! a table.
 
 use crate::client::Received;
 use crate::failure::Failure;
@@ -68,8 +69,55 @@ pub(crate) fn payload(bytes: &[u8]) -> Map<String, Value> {
     Map::from_iter([(key.to_owned(), value.into())])
 }
 
+/// One line for a program.
+pub(crate) fn object(object: Map<String, Value>) -> Result<(), Failure> {
+    line(&Value::Object(object).to_string())
+}
+
+/// A table for people; columns of numbers stand to the right.
+pub(crate) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> Result<(), Failure> {
+    let rows: Vec<Vec<String>> = rows.collect();
+    bytes(aligned(head, &rows).as_bytes())
+}
+
+fn aligned(head: &[&str], rows: &[Vec<String>]) -> String {
+    // Dates begin with a digit as well, and are all of one width.
+    let is_number =
+        |text: &str| text == "-" || (text.starts_with(|c: char| c.is_ascii_digit()) && !text.contains(':'));
+    let head: Vec<String> = head.iter().map(|&name| name.to_owned()).collect();
+    let mut text = String::new();
+    for row in [&head].into_iter().chain(rows) {
+        let mut line = String::new();
+        for (at, cell) in row.iter().enumerate() {
+            let width =
+                rows.iter().chain([&head]).map(|row| row[at].chars().count()).max().unwrap_or_default();
+            let _ = match rows.iter().all(|row| is_number(&row[at])) {
+                true => write!(line, "{cell:>width$}  "),
+                false => write!(line, "{cell:<width$}  "),
+            };
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// So much of a text as a table has room for.
+pub(crate) fn shortened(text: &str) -> String {
+    const MOST: usize = 60;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// So many events, in words.
+pub(crate) fn events(number: u64) -> String {
+    if number == 1 { "1 event".to_owned() } else { format!("{number} events") }
+}
+
 /// Text as it may be shown on a terminal.
-fn visible(bytes: &[u8]) -> String {
+pub(crate) fn visible(bytes: &[u8]) -> String {
     let mut shown = String::new();
     for c in String::from_utf8_lossy(bytes).chars() {
         if c.is_control() {
@@ -107,5 +155,12 @@ mod tests {
         assert_eq!(object["headers"], json!([["X", "y"]]));
         let object: Value = serde_json::from_str(&for_programs(&received(b"\xff"), &Zoned::now())).unwrap();
         assert_eq!(object["payload_base64"].as_str(), Some("/w=="));
+    }
+    #[test]
+    fn tables_are_aligned() {
+        let rows = [vec!["größe".into(), "7".into()], vec!["b".into(), "1000".into()]];
+        assert_eq!(aligned(&["name", "n"], &rows), "name      n\ngröße     7\nb      1000\n");
+        assert_eq!(shortened(&"ö".repeat(61)), format!("{}…", "ö".repeat(60)));
+        assert_eq!((events(1), events(0)), ("1 event".into(), "0 events".into()));
     }
 }

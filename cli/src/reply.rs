@@ -1,15 +1,16 @@
 //! `rowcall reply`: a worker. Each request runs a command with the payload on its stdin; what it
 //! writes to stdout is the reply. A command that fails is answered with an error, so that the
-//! requester need not wait.
+//! requester need not wait. What is answered to events of durable consumers stands in settle.rs.
 
 use crate::address::DaemonArgs;
 use crate::client::{Publisher, Received};
 use crate::failure::Failure;
 use crate::output;
+use crate::settle::{self, Unsettled};
 use crate::subscription::Subscription;
 use clap::Args;
 use rowcall_wire::{Message, headers};
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -27,7 +28,15 @@ Example:
 The command gets the payload on stdin and the request's subject in ROWCALL_SUBJECT; what it writes
 to stdout is the reply, without anything added or taken away. If it ends with another exit code than
 0, whoever asked is told that the worker failed: rowcall_request() returns NULL then, and
-rowcall_last_error() says 'failed'.";
+rowcall_last_error() says 'failed'.
+
+As a worker of a durable consumer (rowcall consumer add):
+  rowcall reply rowcall.consumer.mail -- ./send-mail.sh
+
+Then nobody waits for a reply: an event is acknowledged when the command ends with exit code 0, and
+delivered again, after a pause, when it does not. What the command writes to stdout is shown (with
+--json, on stderr). It may run for as long as it likes: every 10 s the daemon is told that the event
+is being worked on or is next, so --ack-wait of the consumer must be longer than 10 s.";
 
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
@@ -67,34 +76,56 @@ impl Reply {
         let (queue, work) = mpsc::sync_channel(WAITING_MAX);
         let work = Mutex::new(work);
         let leaving = AtomicBool::new(false);
+        let unsettled = Unsettled::default();
         thread::scope(|scope| {
-            for _ in 0..self.jobs {
-                scope.spawn(|| self.work(&work, &leaving));
-            }
-            let result = take_in(&mut subscription, &queue, json);
-            // What has begun is finished; what has not, another worker may still be asked.
+            let jobs = (0..self.jobs).map(|_| scope.spawn(|| self.work(&work, &leaving, &unsettled, json)));
+            let jobs: Vec<_> = jobs.collect();
+            scope.spawn(|| unsettled.keep_waiting());
+            let result = take_in(&mut subscription, &queue, &unsettled, json);
+            // What has begun is finished; what has not, another worker may still be asked. The jobs
+            // may all be busy, so that is given back from here as well.
             leaving.store(true, Relaxed);
             drop(queue);
+            self.work(&work, &leaving, &unsettled, json);
+            jobs.into_iter().for_each(|job| drop(job.join()));
+            unsettled.end();
             result
         })
     }
 
     /// One job: whatever comes next, until we leave.
-    fn work(&self, work: &Mutex<Receiver<Work>>, leaving: &AtomicBool) {
+    fn work(&self, work: &Mutex<Receiver<Work>>, leaving: &AtomicBool, unsettled: &Unsettled, json: bool) {
         loop {
             let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok(Work { request, publisher }) = next else { return };
-            if leaving.load(Relaxed) {
-                return;
-            }
-            if let Err(failure) = self.answer(&request, &publisher) {
+            let event = settle::is_event(&request);
+            let done = match leaving.load(Relaxed) {
+                true if event => unsettled.settle(&request, &publisher, false),
+                true => Ok(()),
+                false if event => unsettled.settle(&request, &publisher, self.process(&request, json)),
+                false => self.answer(&request, &publisher),
+            };
+            if let Err(failure) = done {
                 eprintln!("rowcall: {failure}; a reply was lost");
             }
         }
     }
 
+    /// Works on an event of a durable consumer; says whether it is done.
+    fn process(&self, event: &Received, json: bool) -> bool {
+        // Nobody receives what the command writes; with --json, stdout is for objects only.
+        let stdout = if json { io::stderr().into() } else { Stdio::inherit() };
+        let why = match self.execute(event, stdout) {
+            Ok(output) if output.status.success() => return true,
+            Ok(output) => output.status.to_string(),
+            Err(error) => format!("cannot run {}: {error}", self.command[0]),
+        };
+        eprintln!("rowcall: {why}; the event will be delivered again");
+        false
+    }
+
     fn answer(&self, request: &Received, publisher: &Publisher) -> Result<(), Failure> {
-        let result = self.execute(request);
+        let result = self.execute(request, Stdio::piped());
         // A message that is no request is worked on all the same; nobody waits for the answer.
         let Some(reply) = &request.reply else { return Ok(()) };
         let (body, header_len) = match result {
@@ -114,12 +145,12 @@ impl Reply {
         }
     }
 
-    fn execute(&self, request: &Received) -> std::io::Result<Output> {
+    fn execute(&self, request: &Received, stdout: Stdio) -> io::Result<Output> {
         let mut child = Command::new(&self.command[0])
             .args(&self.command[1..])
             .env("ROWCALL_SUBJECT", String::from_utf8_lossy(&request.subject).as_ref())
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .spawn()?;
         let stdin = child.stdin.take();
         thread::scope(|scope| {
@@ -132,8 +163,14 @@ impl Reply {
 }
 
 /// Shows each request that comes and puts it on the list, until Ctrl-C.
-fn take_in(subscription: &mut Subscription<'_>, queue: &SyncSender<Work>, json: bool) -> Result<(), Failure> {
+fn take_in(
+    subscription: &mut Subscription<'_>,
+    queue: &SyncSender<Work>,
+    unsettled: &Unsettled,
+    json: bool,
+) -> Result<(), Failure> {
     while let Some(request) = subscription.next()? {
+        unsettled.add(&request, subscription.publisher());
         output::message(&request, json)?;
         // It fails only if every job has panicked.
         let work = Work { request, publisher: subscription.publisher().clone() };

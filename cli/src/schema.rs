@@ -41,6 +41,23 @@ pub(crate) fn put(connection: &mut Connection, report: &Report) -> Result<(), Fa
     report.say("schema", "rowcall", done)
 }
 
+/// Whether the tables are there, and are those that this version knows.
+pub(crate) fn check(connection: &mut Connection) -> Result<(), Failure> {
+    let here = connection.value("SELECT number FROM rowcall.edition");
+    let here = here.map_err(|error| Failure::tables(&error))?.unwrap_or_default();
+    if here == EDITION {
+        return Ok(());
+    }
+    let advice = if EARLIER.contains(&here.as_str()) {
+        "`rowcall install --outbox FILE` makes it that"
+    } else {
+        "use the version that put it there, or a later one"
+    };
+    Err(Failure::other(format!(
+        "the schema rowcall is of edition {here}, this version of the command knows {EDITION}: {advice}"
+    )))
+}
+
 /// Makes the daemon's account and an option file that names it, unless the file is there.
 pub(crate) fn put_account(connection: &mut Connection, file: &Path, report: &Report) -> Result<(), Failure> {
     let name = file.display().to_string();

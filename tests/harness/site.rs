@@ -9,6 +9,9 @@ use std::process::{Command, Output};
 use std::thread;
 use tempfile::TempDir;
 
+/// Subcommands that speak to the database server; the others speak to the daemon.
+const DATABASE: [&str; 5] = ["install", "uninstall", "consumer", "parked", "status"];
+
 /// A server and its daemon. They end in this order, and their folder goes last.
 pub struct Site {
     /// The server, usually with the functions installed.
@@ -62,6 +65,26 @@ impl Site {
         Some(Site { server, daemon: None, socket, folder })
     }
 
+    /// All of it with the tables of committed mode, and no daemon.
+    ///
+    /// # Panics
+    /// If something does not start.
+    pub fn with_tables(kind: Kind) -> Option<Site> {
+        let site = Site::without_daemon(kind)?;
+        site.install_tables();
+        Some(site)
+    }
+
+    /// Makes the tables of committed mode, or upgrades them.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn install_tables(&self) {
+        let file = self.outbox_file();
+        let output = self.rowcall(&["install", "--outbox", file.to_str().expect("the path is text")]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Starts all of it, and the daemon reads the outbox.
     ///
     /// # Panics
@@ -76,9 +99,7 @@ impl Site {
     /// If something does not start.
     pub fn committed_with(kind: Kind, arguments: &[&str]) -> Option<Site> {
         let mut site = Site::with_server_arguments(kind, arguments)?;
-        let file = site.outbox_file();
-        let output = site.rowcall(&["install", "--outbox", file.to_str().expect("the path is text")]);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        site.install_tables();
         site.start_committed_daemon();
         Some(site)
     }
@@ -171,7 +192,7 @@ impl Site {
         let mut command = Command::new(crate::built("rowcall"));
         command.env("ROWCALL_SERVER", format!("unix:{}", self.socket.display())).env_remove("MYSQL_PWD");
         command.args(arguments);
-        if arguments.first().is_some_and(|&name| matches!(name, "install" | "uninstall")) {
+        if arguments.first().is_some_and(|&name| DATABASE.contains(&name)) {
             command.arg("--no-defaults").arg("-uroot").arg("-S").arg(&self.server.socket);
         }
         command
