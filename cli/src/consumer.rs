@@ -6,6 +6,7 @@ mod add;
 
 use crate::failure::Failure;
 use crate::output;
+use crate::parked;
 use crate::server::{HEADING, ServerArgs};
 use crate::span;
 use crate::tables::{Column, Kind, Record, Tables, hex};
@@ -190,19 +191,19 @@ impl Remove {
             )));
         }
         tables.run(&format!("DELETE FROM rowcall.consumers WHERE id = {id}"))?;
-        let parked = format!("SELECT COUNT(*) FROM rowcall.parked WHERE consumer = {}", hex(&name));
-        let parked = tables.number(&parked)?.unwrap_or_default();
+        let parked = format!("SELECT COUNT(*) FROM rowcall.parked WHERE {}", parked::is_of(&name));
+        let kept = tables.number(&parked)?.unwrap_or_default();
         if json {
-            let object = json!({ "name": name, "pending_dropped": waiting, "parked_kept": parked });
+            let object = json!({ "name": name, "pending_dropped": waiting, "parked_kept": kept });
             return output::line(&object.to_string());
         }
         output::line(&format!("consumer {name} removed; {} dropped with it", output::events(waiting)))?;
-        if parked == 0 {
+        if kept == 0 {
             return Ok(());
         }
         output::line(&format!(
             "Parked for it and kept: {}; `rowcall parked drop --all --yes --consumer {name}` drops them.",
-            output::events(parked)
+            output::events(kept)
         ))
     }
 }

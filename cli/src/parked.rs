@@ -261,9 +261,15 @@ fn chosen(ids: &[u64], consumer: Option<&str>) -> String {
         condition += &format!(" AND id IN ({})", ids.join(", "));
     }
     if let Some(consumer) = consumer {
-        condition += &format!(" AND consumer = {}", hex(consumer));
+        condition += &format!(" AND {}", is_of(consumer));
     }
     condition
+}
+
+/// The condition for what a consumer has given up. The column itself does not tell upper case from
+/// lower case, names do.
+pub(crate) fn is_of(consumer: &str) -> String {
+    format!("CAST(consumer AS BINARY) = {}", hex(consumer))
 }
 
 /// Whose events were asked for, behind a sentence that found none.
@@ -306,7 +312,7 @@ mod tests {
     #[test]
     fn a_condition_names_ids_and_consumer() {
         assert_eq!(chosen(&[], None), "TRUE");
-        assert_eq!(chosen(&[7, 8], Some("")), "TRUE AND id IN (7, 8) AND consumer = x''");
-        assert_eq!(chosen(&[], Some("a'")), "TRUE AND consumer = x'6127'");
+        assert_eq!(chosen(&[7, 8], Some("")), "TRUE AND id IN (7, 8) AND CAST(consumer AS BINARY) = x''");
+        assert_eq!(chosen(&[], Some("a'")), "TRUE AND CAST(consumer AS BINARY) = x'6127'");
     }
 }

@@ -150,8 +150,7 @@ impl Record {
     }
 }
 
-/// A value in a statement, whatever it holds and whatever the session's SQL mode is. Compared with a
-/// column, it is so byte by byte.
+/// A value in a statement, whatever it holds and whatever the session's SQL mode is.
 pub(crate) fn hex(value: &str) -> String {
     let digits: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
     format!("x'{digits}'")

@@ -2,6 +2,7 @@
 //! tests use to run it stands in cli/desk.rs.
 
 mod desk;
+mod worker;
 
 use desk::{Desk, interrupt, json, rowcall, run, until};
 use harness::{Child, Daemon};
@@ -209,67 +210,6 @@ fn a_worker_finishes_what_it_has_begun() {
         asked.join().unwrap()
     });
     said.is(0, "done\n");
-    assert_eq!(worker.wait().code(), Some(0));
-}
-
-/// Someone who delivers events to a worker, as the daemon does for a durable consumer.
-fn deliverer(nats: &harness::nats_server::NatsServer) -> harness::Terminal {
-    let mut terminal = harness::Terminal::tcp(&nats.tcp).hello();
-    terminal.send("SUB $JS.ACK.> 1\r\n");
-    terminal.barrier();
-    terminal
-}
-
-#[test]
-fn a_worker_acknowledges_the_events_of_a_consumer() {
-    let nats = harness::nats_server::NatsServer::start("");
-    let script = r#"read x; echo "got $x"; [ "$x" != bad ]"#;
-    let worker = |json: &[&str]| {
-        let mut command = rowcall(
-            &nats.tcp,
-            &[&["reply", "rowcall.consumer.c"], json, &["--", "sh", "-c", script]].concat(),
-        );
-        let child = Child::start("reply", &mut command);
-        child.says("answering");
-        child
-    };
-    let mut terminal = deliverer(&nats);
-    let plain = worker(&[]);
-    terminal.send("PUB rowcall.consumer.c $JS.ACK.1 5\r\ngood\n\r\n");
-    terminal.expect("MSG $JS.ACK.1 1 4\r\n+ACK\r\n");
-    plain.prints("got good");
-    terminal.send("PUB rowcall.consumer.c $JS.ACK.2 4\r\nbad\n\r\n");
-    terminal.expect("MSG $JS.ACK.2 1 4\r\n-NAK\r\n");
-    plain.says("exit status: 1; the event will be delivered again");
-    interrupt(plain);
-    // With --json nothing but objects is on stdout.
-    let programs = worker(&["--json"]);
-    terminal.send("PUB rowcall.consumer.c $JS.ACK.3 5\r\nthird\n\r\n");
-    terminal.expect("MSG $JS.ACK.3 1 4\r\n+ACK\r\n");
-    programs.says("got third");
-    assert_eq!(json(&programs.printed(1)[0])["payload"], "third\n");
-    interrupt(programs);
-}
-
-/// Neither an event that is worked on nor one that waits for a job is to be delivered again; when the
-/// worker leaves, it gives back what it has not begun.
-#[test]
-fn a_worker_says_that_it_is_still_at_it() {
-    let (nats, folder) = (harness::nats_server::NatsServer::start(""), harness::folder());
-    let script = "touch begun; until [ -e go ]; do sleep 0.01; done";
-    let mut worker = rowcall(&nats.tcp, &["reply", "rowcall.consumer.c", "--", "sh", "-c", script]);
-    let mut worker = Child::start("reply", worker.current_dir(folder.path()));
-    worker.says("answering");
-    let mut terminal = deliverer(&nats);
-    terminal.send("PUB rowcall.consumer.c $JS.ACK.1 0\r\n\r\nPUB rowcall.consumer.c $JS.ACK.2 0\r\n\r\n");
-    let mut told: Vec<String> = (0..2).map(|_| [terminal.line(), terminal.line()].join(" ")).collect();
-    told.sort();
-    assert_eq!(told, ["MSG $JS.ACK.1 1 4 +WPI", "MSG $JS.ACK.2 1 4 +WPI"]);
-    until("it has begun", || folder.path().join("begun").exists());
-    worker.signal(Signal::SIGTERM);
-    terminal.expect("MSG $JS.ACK.2 1 4\r\n-NAK\r\n");
-    std::fs::write(folder.path().join("go"), "").unwrap();
-    terminal.expect("MSG $JS.ACK.1 1 4\r\n+ACK\r\n");
     assert_eq!(worker.wait().code(), Some(0));
 }
 

@@ -1,0 +1,101 @@
+//! `rowcall reply` as a worker of a durable consumer. The consumer is JetStream's own, so that it is
+//! the real protocol; what the daemon does with answers stands elsewhere.
+
+use super::desk::{interrupt, json, rowcall, run, until};
+use harness::Child;
+use harness::nats_server::NatsServer;
+use nix::sys::signal::Signal;
+use std::fs;
+use std::process::Command;
+use tempfile::TempDir;
+
+/// A stream, a durable consumer, and someone who hears what its workers answer.
+struct JetStream {
+    nats: NatsServer,
+    answers: Child,
+    folder: TempDir,
+}
+
+impl JetStream {
+    fn start() -> JetStream {
+        let folder = harness::folder();
+        let nats = NatsServer::start(&format!("jetstream {{ store_dir: \"{}\" }}", folder.path().display()));
+        let stream = r#"{"name":"S","subjects":["shop.>"],"storage":"memory"}"#;
+        let consumer = r#"{"stream_name":"S","config":{"durable_name":"c","ack_policy":"explicit",
+            "deliver_subject":"rowcall.consumer.c","deliver_group":"rowcall-reply"}}"#;
+        for (call, body) in [("STREAM.CREATE.S", stream), ("CONSUMER.DURABLE.CREATE.S.c", consumer)] {
+            let said = run(&mut rowcall(&nats.tcp, &["request", &format!("$JS.API.{call}"), body]), b"");
+            let answer = json(&String::from_utf8_lossy(&said.out));
+            assert!(answer["created"].is_string(), "{answer}");
+        }
+        let answers = Child::start("listen", &mut rowcall(&nats.tcp, &["listen", "--json", "$JS.ACK.>"]));
+        answers.says("listening");
+        JetStream { nats, answers, folder }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = rowcall(&self.nats.tcp, arguments);
+        command.current_dir(self.folder.path());
+        command
+    }
+
+    fn worker(&self, arguments: &[&str], script: &str) -> Child {
+        let arguments = [&["reply", "rowcall.consumer.c"], arguments, &["--", "sh", "-c", script]].concat();
+        let child = Child::start("reply", &mut self.command(&arguments));
+        child.says("answering");
+        child
+    }
+
+    fn publish(&self, subject: &str, payload: &str) {
+        run(&mut self.command(&["notify", subject, payload]), b"").is(0, "");
+    }
+
+    /// So many answers: to which event, and which.
+    fn answers(&self, number: usize) -> Vec<String> {
+        let answer = |line: &String| {
+            let message = json(line);
+            let event = message["subject"].as_str().unwrap().split('.').nth(5).unwrap().to_owned();
+            format!("{event} {}", message["payload"].as_str().unwrap())
+        };
+        self.answers.printed(number).iter().map(answer).collect()
+    }
+}
+
+#[test]
+fn events_are_acknowledged_or_handed_back() {
+    let jetstream = JetStream::start();
+    let script = r#"read x; echo "got $x of $ROWCALL_SUBJECT"; [ -e good ] || { touch good; exit 3; }"#;
+    let plain = jetstream.worker(&[], script);
+    jetstream.publish("shop.a", "one\n");
+    assert_eq!(jetstream.answers(2), ["1 -NAK", "1 +ACK"]);
+    plain.says("exit status: 3; the event will be delivered again");
+    plain.prints("got one of shop.a");
+    interrupt(plain);
+    // With --json nothing but objects is on stdout.
+    let programs = jetstream.worker(&["--json"], script);
+    jetstream.publish("shop.b", "two\n");
+    assert_eq!(jetstream.answers(3)[2], "2 +ACK");
+    programs.says("got two of shop.b");
+    assert_eq!(json(&programs.printed(1)[0])["payload"], "two\n");
+    interrupt(programs);
+}
+
+/// Neither an event that is worked on nor one that waits for a job is to be delivered again; when the
+/// worker leaves, it gives back what it has not begun.
+#[test]
+fn a_worker_says_that_it_is_still_at_it() {
+    let jetstream = JetStream::start();
+    let mut worker = jetstream.worker(&[], "touch begun; until [ -e go ]; do sleep 0.01; done");
+    for _ in 0..2 {
+        jetstream.publish("shop.a", "x");
+    }
+    let mut progress = jetstream.answers(2);
+    progress.sort();
+    assert_eq!(progress, ["1 +WPI", "2 +WPI"]);
+    until("it has begun", || jetstream.folder.path().join("begun").exists());
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(jetstream.answers(3)[2], "2 -NAK");
+    fs::write(jetstream.folder.path().join("go"), "").unwrap();
+    assert_eq!(jetstream.answers(4)[3], "1 +ACK");
+    assert_eq!(worker.wait().code(), Some(0));
+}
