@@ -103,7 +103,9 @@ const COLUMNS: [Column; 24] = [
     Column::new("id", Kind::Number, "c.id"),
 ];
 
-const FROM: &str = "FROM rowcall.consumers AS c LEFT JOIN rowcall.status AS s ON s.consumer = c.name";
+/// A row of numbers that is older than the consumer is about an earlier one of that name.
+const FROM: &str = "FROM rowcall.consumers AS c LEFT JOIN rowcall.status AS s \
+                    ON s.consumer = c.name AND s.refreshed_at >= c.created_at";
 
 impl Consumer {
     pub(crate) fn run(self, json: bool) -> Result<(), Failure> {

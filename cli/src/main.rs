@@ -68,8 +68,8 @@ enum Command {
 
 const AFTER_HELP: &str = "\
 listen, notify, request and reply speak to the daemon, rowcalld: found with --server, else with
-ROWCALL_SERVER, else at unix:/run/rowcall/rowcall.sock. The others speak to the database server, with
-the flags of the mysql and mariadb clients.
+ROWCALL_SERVER, else at unix:/run/rowcall/rowcall.sock. The others speak to the database server,
+with the flags of the mysql and mariadb clients.
 
 Exit codes: 0 done, or left with Ctrl-C; 1 failed; 2 wrong arguments; 3 nobody answers to that
 subject; 4 no reply in time; 5 the daemon cannot be reached; 6 the database server cannot be

@@ -123,9 +123,14 @@ fn a_consumer_is_added_shown_and_removed(kind: Kind) {
     );
     fails(&site, &["consumer", "show", "nobody"], 1, &["no consumer nobody"]);
 
+    sql.query("INSERT INTO rowcall.status (consumer, pending) VALUES ('mail', 12)").unwrap();
+    assert_eq!(objects(&site, &["consumer", "show", "mail"])[0]["pending"], 12);
     holds(&done(&site, &["consumer", "rm", "mail"]), &["mail removed; 0 events"]);
     assert_eq!(rows(&mut sql, "SELECT name FROM rowcall.consumers"), ["A_b-1"]);
     fails(&site, &["consumer", "rm", "mail"], 1, &["no consumer mail"]);
+    // Another one of that name has its own numbers.
+    done(&site, &["consumer", "add", "mail", "shop.>"]);
+    assert_eq!(objects(&site, &["consumer", "show", "mail"])[0]["pending"], json!(null));
 }
 
 fn a_daemon_that_reads_takes_a_consumer_up(kind: Kind) {
