@@ -3,6 +3,7 @@
 
 use crate::client::Client;
 use crate::listener::Peer;
+use crate::outbox::Outbox;
 use crate::slots::Key;
 use crate::stats::Reason;
 use crate::{Daemon, Timer};
@@ -31,6 +32,7 @@ impl Daemon {
         for key in self.clients.keys() {
             self.read_the_last(key);
         }
+        self.outbox.iter_mut().for_each(Outbox::finish);
         for key in self.clients.keys() {
             if self.clients.get(key).is_some_and(|client| client.wants.later_info) {
                 self.send_info(key, true);

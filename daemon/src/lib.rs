@@ -113,6 +113,7 @@ enum Timer {
     Client(Key),
     Visitor(Key),
     Outbox,
+    Consumers,
     Mail,
     Leave,
 }
@@ -198,6 +199,7 @@ impl Daemon {
                 Timer::Listener(key) => self.resume_accepting(key),
                 Timer::Visitor(key) => self.close_visitor(key),
                 Timer::Outbox => self.answer_reader(),
+                Timer::Consumers => self.on_consumers_deadline(),
                 Timer::Mail => self.on_mail_deadline(),
                 // It is only there to wake the loop, which looks at `leave_by` itself.
                 Timer::Leave => {}

@@ -130,6 +130,7 @@ impl Daemon {
             self.subscribe(key, filter, queue, sid);
         }
         self.confirm(key);
+        self.on_new_worker(filter);
     }
 
     fn subscribe(&mut self, key: Key, filter: &[u8], queue: Option<&[u8]>, sid: &[u8]) {

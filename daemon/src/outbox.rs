@@ -1,25 +1,32 @@
 //! Committed mode, the loop's side: events that the reader found are handed on to whoever listens,
 //! and pokes go to the reader. The reader and its connection stand in outbox/reader.rs, on a thread
-//! of its own; the two sides meet at the desk (outbox/desk.rs).
+//! of its own; the two sides meet at the desk (outbox/desk.rs). Durable consumers stand in
+//! outbox/workers.rs.
 
 mod desk;
 mod event;
+mod ledger;
 mod reader;
+mod receipt;
 mod statements;
+mod window;
+mod workers;
 
 use crate::client::Client;
 use crate::poll::{READ, Ready};
 use crate::slots::{Key, Slots};
 use crate::{Daemon, Handler, Timer};
-use desk::{Desk, Phase};
+use desk::{Desk, News, Phase};
 use event::Event;
 use reader::Reader;
 use rowcall_mysql::{OptionFiles, Options};
 use rowcall_wire::Message;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use window::Window;
 
 /// How long to wait before looking again whether those who lag behind have caught up.
 const HOLD: Duration = Duration::from_millis(2);
@@ -45,6 +52,12 @@ pub(crate) struct Outbox {
     someone_lags: bool,
     /// Events handed on.
     handed_on: u64,
+    /// Durable consumers.
+    consumers: Vec<Window>,
+    /// Which connection of the reader they are about.
+    round: u64,
+    /// The deadline set for them.
+    deadline: Option<Instant>,
 }
 
 impl Outbox {
@@ -63,7 +76,14 @@ impl Outbox {
         let cannot = |error| format!("cannot start a thread: {error}");
         let reader = Reader { desk: Arc::clone(&desk), options, max_payload, batch_max };
         thread::Builder::new().name("reader".into()).spawn(move || reader.run()).map_err(cannot)?;
-        Ok(Outbox { desk, someone_lags: false, handed_on: 0 })
+        Ok(Outbox {
+            desk,
+            someone_lags: false,
+            handed_on: 0,
+            consumers: Vec::new(),
+            round: 0,
+            deadline: None,
+        })
     }
 
     /// SQL has written a row.
@@ -93,9 +113,10 @@ impl Daemon {
 
     /// Something lies on the desk.
     pub(crate) fn on_outbox(&mut self, _: Key, _: Ready) {
-        if self.hand_on_batch() {
+        if self.take_news() {
             self.answer_reader();
         }
+        self.serve_consumers();
     }
 
     /// Leaving begins: what lies on the desk is handed on while there is still someone to hand it to,
@@ -103,26 +124,44 @@ impl Daemon {
     pub(crate) fn leave_outbox(&mut self) {
         let Some(outbox) = &self.outbox else { return };
         outbox.desk.leave();
-        self.hand_on_batch();
+        self.take_news();
         if let Some(outbox) = &self.outbox {
             outbox.desk.handed_on();
         }
     }
 
-    /// Hands on what lies on the desk; says whether there was something.
-    fn hand_on_batch(&mut self) -> bool {
-        let batch = self.outbox.as_ref().and_then(|outbox| outbox.desk.take_batch());
-        let Some(batch) = batch else { return false };
-        for event in &batch {
-            self.hand_on(event);
+    /// Does what the news on the desk says; says whether there was a batch to hand on.
+    fn take_news(&mut self) -> bool {
+        let news = self.outbox.as_ref().map(|outbox| outbox.desk.take_news()).unwrap_or_default();
+        let mut batches = 0;
+        for news in news {
+            match news {
+                News::Batch(batch) => {
+                    self.hand_on_batch(batch);
+                    batches += 1;
+                }
+                other => self.on_news(other),
+            }
+        }
+        batches > 0
+    }
+
+    fn hand_on_batch(&mut self, batch: Vec<Event>) {
+        let count = batch.len() as u64;
+        for event in batch {
+            self.hand_on(&event);
+            if let Some(outbox) = &mut self.outbox
+                && !event.consumers.is_empty()
+            {
+                outbox.offer(&Rc::new(event));
+            }
         }
         // They count as handed on once they are in the subscribers' sockets, or owed to them.
         self.flush();
         if let Some(outbox) = &mut self.outbox {
-            outbox.handed_on += batch.len() as u64;
+            outbox.handed_on += count;
             outbox.someone_lags = std::mem::take(&mut self.lagging);
         }
-        true
     }
 
     /// What committed mode does, for whoever asks over HTTP; null where it is switched off.
@@ -134,7 +173,8 @@ impl Daemon {
             Phase::Reading => ("reading", None),
             Phase::Waiting(why) => ("waiting", Some(why)),
         };
-        serde_json::json!({ "state": state, "why": why, "handed_on": outbox.handed_on })
+        let consumers: Vec<_> = outbox.consumers.iter().map(Window::to_json).collect();
+        serde_json::json!({ "state": state, "why": why, "handed_on": outbox.handed_on, "consumers": consumers })
     }
 
     fn hand_on(&mut self, event: &Event) {

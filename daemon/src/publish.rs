@@ -34,6 +34,9 @@ impl Daemon {
         if wants.verbose {
             self.reply(from, encode::OK);
         }
+        if let Some(receipt) = self.answered(message.subject) {
+            return self.on_answer(&receipt, message);
+        }
         if let Some(ticket) = mail::ticket_of(message.subject) {
             return self.on_mail(ticket, message.body, message.header_len);
         }
@@ -89,7 +92,7 @@ impl Daemon {
 
     /// Owes the message to one subscriber. Says whether that was possible.
     #[inline]
-    fn deliver(&mut self, from: Option<Key>, to: Key, message: &Message<'_>) -> bool {
+    pub(crate) fn deliver(&mut self, from: Option<Key>, to: Key, message: &Message<'_>) -> bool {
         let Some(subscription) = self.subscriptions.get_mut(to) else { return false };
         let Some(client) = self.clients.get_mut(subscription.client) else { return false };
         let spent = subscription.max > 0 && subscription.delivered >= subscription.max;

@@ -70,6 +70,7 @@ impl Daemon {
         self.unsubscribe_all(key);
         let Some(client) = self.clients.remove(key) else { return };
         self.poll.remove(&client.fd);
+        self.on_worker_gone(key);
         let reason = client.ending.map_or(Reason::Leaving, |(reason, _)| reason);
         let (id, peer, name, owed) = (client.id, client.peer, client.name.as_deref(), client.owed.len());
         self.stats.closed[reason.index()] += 1;

@@ -1,10 +1,13 @@
 //! The desk between the loop and the reader's thread: one batch at a time goes over it to the loop,
-//! pokes and "it has been handed on" come back. The only thing that both sides know; what they do
-//! with it stands in outbox.rs and outbox/reader.rs.
+//! pokes and "it has been handed on" come back; of durable consumers, what is in the table goes one
+//! way and what became of it the other. The only thing that both sides know; what they do with it
+//! stands in outbox.rs, outbox/workers.rs, outbox/reader.rs and outbox/ledger.rs.
 
 use super::event::Event;
+use super::window::{Settings, Tally};
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,8 +24,19 @@ pub(super) struct Desk {
 struct Papers {
     /// Whether SQL has written a row since the reader looked last.
     poked: bool,
-    /// Events for the loop to hand on.
-    batch: Option<Vec<Event>>,
+    /// What the loop is to know, in order.
+    news: Vec<News>,
+    /// What became of consumers' events, to be written down.
+    notes: Vec<Note>,
+    /// What is to be loaded for consumers.
+    wants: Vec<Want>,
+    /// Counts the connections of the reader. Notes from before the current one are void: what they
+    /// are about may not have been written.
+    round: u64,
+    /// What is counted of each consumer.
+    tallies: HashMap<u32, Tally>,
+    /// Whether no more notes will come.
+    finished: bool,
     /// Whether the loop has a batch that it has not handed on yet.
     under_way: bool,
     /// Whether the daemon is leaving.
@@ -31,6 +45,61 @@ struct Papers {
     ended: bool,
     /// What the reader does.
     phase: Phase,
+}
+
+/// What the reader has for the loop.
+pub(super) enum News {
+    /// A new connection: nothing is known of any consumer. Notes are of this round from now on.
+    Round(u64),
+    /// The consumers there are.
+    Consumers(Vec<Settings>),
+    /// Events that were just read.
+    Batch(Vec<Event>),
+    /// What was wanted for a consumer; `all` if its table holds no more.
+    Loaded { consumer: u32, events: Vec<Loaded>, all: bool },
+    /// There is more in a consumer's table than was told.
+    More(u32),
+    /// A consumer's events up to this position are gone.
+    Gone { consumer: u32, up_to: u64 },
+    /// What was answered has been written down, and these want to know.
+    Written(Vec<Vec<u8>>),
+}
+
+/// An event out of a consumer's table.
+pub(super) struct Loaded {
+    pub(super) position: u64,
+    pub(super) event: Event,
+    pub(super) deliveries: u32,
+    /// Not again before so long from now.
+    pub(super) pause: Option<Duration>,
+}
+
+/// More of a consumer's table, behind a position.
+pub(super) struct Want {
+    pub(super) consumer: u32,
+    pub(super) behind: u64,
+    pub(super) rows: usize,
+}
+
+/// What became of a consumer's event.
+pub(super) struct Note {
+    pub(super) consumer: u32,
+    pub(super) position: u64,
+    pub(super) id: u64,
+    pub(super) fate: Fate,
+    /// Who wants to know that it has been written down.
+    pub(super) confirm: Option<Vec<u8>>,
+}
+
+pub(super) enum Fate {
+    /// A worker has acknowledged it.
+    Settled,
+    /// It was delivered so often, and no answer has come yet.
+    Delivered(u32),
+    /// So many deliveries have failed, the last one for this reason; again after the pause.
+    Failed { deliveries: u32, why: &'static str, pause: Duration },
+    /// It is given up: the word for `parked`, and what happened last.
+    Parked { deliveries: u32, reason: &'static str, why: &'static str },
 }
 
 /// What the reader does, or why it does nothing.
@@ -51,6 +120,8 @@ pub(crate) enum Phase {
 pub(super) enum Woken {
     /// SQL has written a row; its transaction may be open still.
     Poked,
+    /// There is something of consumers to be written down or to be loaded.
+    Asked,
     /// Nothing has happened in the time given.
     Time,
     /// The daemon is leaving.
@@ -90,11 +161,39 @@ impl Desk {
         self.change(|papers| papers.poked = true);
     }
 
-    /// Takes the batch that lies there.
-    pub(super) fn take_batch(&self) -> Option<Vec<Event>> {
+    /// Takes the news that lies there.
+    pub(super) fn take_news(&self) -> Vec<News> {
         // Whoever rings again after this is heard again.
         let _ = self.bell.read();
-        self.papers().batch.take()
+        std::mem::take(&mut self.papers().news)
+    }
+
+    /// Something became of an event, in this round.
+    pub(super) fn note(&self, round: u64, note: Note) {
+        self.change(|papers| {
+            if papers.round == round {
+                papers.notes.push(note);
+            }
+        });
+    }
+
+    /// More of a consumer's table is wanted, in this round.
+    pub(super) fn want(&self, round: u64, want: Want) {
+        self.change(|papers| {
+            if papers.round == round {
+                papers.wants.push(want);
+            }
+        });
+    }
+
+    /// What is counted of a consumer by now.
+    pub(super) fn tell_tally(&self, consumer: u32, tally: Tally) {
+        self.papers().tallies.insert(consumer, tally);
+    }
+
+    /// No more notes will come.
+    pub(super) fn finish(&self) {
+        self.change(|papers| papers.finished = true);
     }
 
     /// The batch has been handed on.
@@ -129,10 +228,48 @@ impl Desk {
         if papers.leaving {
             return false;
         }
-        papers.batch = Some(batch);
+        papers.news.push(News::Batch(batch));
         papers.under_way = true;
         self.ring();
         true
+    }
+
+    /// Tells the loop something else.
+    pub(super) fn tell(&self, news: News) {
+        self.papers().news.push(news);
+        self.ring();
+    }
+
+    /// A new connection: what lies there of the one before is void.
+    pub(super) fn begin_round(&self) {
+        let mut papers = self.papers();
+        papers.round += 1;
+        papers.notes.clear();
+        papers.wants.clear();
+        let round = papers.round;
+        papers.news.push(News::Round(round));
+        self.ring();
+    }
+
+    /// Takes what is to be written down.
+    pub(super) fn take_notes(&self) -> Vec<Note> {
+        std::mem::take(&mut self.papers().notes)
+    }
+
+    /// Takes what is to be loaded.
+    pub(super) fn take_wants(&self) -> Vec<Want> {
+        std::mem::take(&mut self.papers().wants)
+    }
+
+    /// What is counted of a consumer.
+    pub(super) fn tally(&self, consumer: u32) -> Tally {
+        self.papers().tallies.get(&consumer).copied().unwrap_or_default()
+    }
+
+    /// Waits until no more notes will come; the loop sees to that at once when the daemon leaves.
+    pub(super) fn wait_finished(&self) {
+        let open = |papers: &mut Papers| !papers.finished;
+        drop(self.changed.wait_while(self.papers(), open).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Waits for a time until the batch has been handed on; says whether it has. The loop takes what
@@ -145,7 +282,9 @@ impl Desk {
 
     /// Waits until there is a reason to look again.
     pub(super) fn wait(&self, at_most: Duration) -> Woken {
-        let nothing = |papers: &mut Papers| !papers.poked && !papers.leaving;
+        let nothing = |papers: &mut Papers| {
+            !papers.poked && !papers.leaving && papers.notes.is_empty() && papers.wants.is_empty()
+        };
         let (mut papers, _) = self
             .changed
             .wait_timeout_while(self.papers(), at_most, nothing)
@@ -153,6 +292,7 @@ impl Desk {
         match std::mem::take(&mut papers.poked) {
             _ if papers.leaving => Woken::Leaving,
             true => Woken::Poked,
+            false if !papers.notes.is_empty() || !papers.wants.is_empty() => Woken::Asked,
             false => Woken::Time,
         }
     }

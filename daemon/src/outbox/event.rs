@@ -10,6 +10,9 @@ pub(crate) const MESSAGE_ID: &str = "Nats-Msg-Id";
 /// The header that holds the server's time when the row was written, in UTC.
 pub(crate) const TIME: &str = "Rowcall-Time";
 
+/// The header that names what an event is about: those of one key reach a consumer in their order.
+pub(crate) const KEY: &str = "Rowcall-Key";
+
 /// A message that may be handed on, with bytes of its own.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Event {
@@ -21,6 +24,13 @@ pub(crate) struct Event {
     pub(crate) body: Vec<u8>,
     /// How much of it is the header block.
     pub(crate) header_len: usize,
+    /// The value of its `Rowcall-Key`, if it has one.
+    pub(crate) key: Option<Box<[u8]>>,
+    /// When it was written, in microseconds since 1970. With the id it tells this event from one
+    /// that a server, after a crash, gave the same id.
+    pub(crate) stamp: i64,
+    /// The consumers that it waits for, each with its position there.
+    pub(crate) consumers: Vec<(u32, u64)>,
 }
 
 /// Why a row can never be published. The words stand in `rowcall.parked`.
@@ -68,6 +78,9 @@ impl Row<'_> {
         let time = self.time();
         let own = [(ID, id.as_bytes()), (MESSAGE_ID, id.as_bytes()), (TIME, &time)];
         let given = given(self.headers.unwrap_or_default())?;
+        let key = given.iter().find(|(name, _)| name.eq_ignore_ascii_case(KEY.as_bytes()));
+        let key = key.map(|&(_, value)| value.into());
+        let stamp = stamp(&time);
         let pairs = own.map(|(name, value)| (name.as_bytes(), value)).into_iter().chain(given);
         let mut body = Vec::with_capacity(HEADERS_USUAL + payload.len());
         let header_len = headers::block(&mut body, pairs);
@@ -75,7 +88,15 @@ impl Row<'_> {
         if body.len() > max_payload {
             return Err(Flaw::TooLarge);
         }
-        Ok(Event { id: self.id, subject: subject.to_vec(), body, header_len })
+        Ok(Event {
+            id: self.id,
+            subject: subject.to_vec(),
+            body,
+            header_len,
+            key,
+            stamp,
+            consumers: Vec::new(),
+        })
     }
 
     /// The time as RFC 3339 writes it.
@@ -87,6 +108,12 @@ impl Row<'_> {
         time.push(b'Z');
         time
     }
+}
+
+/// A time as RFC 3339 writes it, in microseconds since 1970.
+fn stamp(time: &[u8]) -> i64 {
+    let time = std::str::from_utf8(time).ok().and_then(|time| time.parse::<jiff::Timestamp>().ok());
+    time.map_or(0, jiff::Timestamp::as_microsecond)
 }
 
 /// The subject's column cuts at this length; whatever fills it may have been cut.
@@ -134,6 +161,7 @@ mod tests {
                      A: b\r\nRowcall-Key: k\r\n\r\n";
         assert_eq!(String::from_utf8_lossy(&event.body), format!("{block}hello"));
         assert_eq!((event.id, event.header_len, event.subject.as_slice()), (7, block.len(), &b"a.b"[..]));
+        assert_eq!((event.key.as_deref(), event.stamp), (Some(&b"k"[..]), 1_795_531_968_151_202));
     }
 
     #[test]

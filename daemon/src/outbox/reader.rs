@@ -2,13 +2,14 @@
 //! puts it on the desk, waits until the loop has handed it on, and deletes exactly that. A row that
 //! is in the table was not handed on: there is no cursor, and nothing to remember.
 
-use super::desk::{Desk, Phase, Woken};
+use super::desk::{Desk, News, Phase, Woken};
 use super::event::{Event, Row};
+use super::ledger::Ledger;
 use super::statements;
 use rowcall_mysql::{Connection, Error, Options};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Rows in one read. Larger reads were not faster.
 const ROWS_MAX: usize = 1000;
@@ -44,7 +45,7 @@ pub(super) struct Reader {
 }
 
 /// Why the reader cannot go on with a connection.
-enum Trouble {
+pub(super) enum Trouble {
     /// The server or the way to it.
     Sql(Error),
     /// The server is not one to read from.
@@ -97,7 +98,12 @@ impl Reader {
         check_writable(&mut connection)?;
         self.say(Phase::Reading);
         tell_durability(&mut connection, logs_statements)?;
-        self.read_on(&mut connection, pause)
+        self.desk.begin_round();
+        let mut ledger = Ledger::open(&mut connection)?;
+        self.read_on(&mut connection, &mut ledger, pause)?;
+        // The last answers of workers: the loop has read them, and sends no more.
+        self.desk.wait_finished();
+        self.write_notes(&mut connection, &mut ledger)
     }
 
     /// Waits until no other daemon reads this outbox. Says no if the daemon leaves meanwhile.
@@ -112,15 +118,29 @@ impl Reader {
         Ok(false)
     }
 
-    fn read_on(&self, connection: &mut Connection, pause: &mut Duration) -> Result<(), Trouble> {
-        let mut look = LOOK_FOUND;
+    fn read_on(
+        &self,
+        connection: &mut Connection,
+        ledger: &mut Ledger,
+        pause: &mut Duration,
+    ) -> Result<(), Trouble> {
+        let (mut look, mut swept) = (LOOK_FOUND, None::<Instant>);
         loop {
-            let found = self.read(connection)?;
+            if swept.is_none_or(|swept| swept.elapsed() >= LOOK_MAX) {
+                ledger.sweep(connection, &self.desk)?;
+                swept = Some(Instant::now());
+            }
+            self.write_notes(connection, ledger)?;
+            for want in self.desk.take_wants() {
+                ledger.load(connection, &self.desk, &want, self.max_payload)?;
+            }
+            let mut found = self.read(connection)?;
+            ledger.assign(&mut found.events);
             // Not before: a row that cannot be read must not make it connect ten times a second.
             *pause = CONNECT_MIN;
             if !found.is_empty() {
                 look = LOOK_FOUND;
-                if !self.hand_on(connection, found)? {
+                if !self.hand_on(connection, ledger, found)? {
                     return Ok(());
                 }
                 continue;
@@ -128,6 +148,7 @@ impl Reader {
             match self.desk.wait(look) {
                 Woken::Leaving => return Ok(()),
                 Woken::Poked => look = LOOK_POKED,
+                Woken::Asked => {}
                 Woken::Time if look == LOOK_MAX => check_writable(connection)?,
                 Woken::Time => look = (look + look / 4).min(LOOK_MAX),
             }
@@ -161,8 +182,9 @@ impl Reader {
 
     /// Hands on what was found and takes it out of the table: in this order, so that whatever ends
     /// in between, nothing is lost. Says no if the daemon leaves.
-    fn hand_on(&self, connection: &mut Connection, found: Found) -> Result<bool, Trouble> {
+    fn hand_on(&self, connection: &mut Connection, ledger: &Ledger, found: Found) -> Result<bool, Trouble> {
         let ids: Vec<u64> = found.events.iter().map(|event| event.id).collect();
+        let moves = ledger.moves(&found.events);
         if !ids.is_empty() {
             if !self.desk.put(found.events) {
                 return Ok(false);
@@ -171,7 +193,13 @@ impl Reader {
             while !self.desk.is_handed_on(LOOK_MAX) {
                 connection.query(statements::STILL_HERE)?;
             }
-            self.insist(connection, &statements::delete(&ids))?;
+            let delete = statements::delete(&ids);
+            self.insist(connection, |connection| match &moves {
+                None => connection.query(&delete).map(drop),
+                Some(moves) => in_transaction(connection, |connection| {
+                    moves.iter().chain([&delete]).try_for_each(|sql| connection.query(sql).map(drop))
+                }),
+            })?;
         }
         for (id, reason) in found.flawed {
             tracing::warn!(id, reason, "an event can never be published; it is in rowcall.parked");
@@ -183,24 +211,47 @@ impl Reader {
         Ok(!self.desk.is_leaving())
     }
 
-    /// Runs a statement until it works or the connection is gone: a disk that is full must not make
-    /// the same events go out again and again.
-    fn insist(&self, connection: &mut Connection, sql: &str) -> Result<(), Trouble> {
+    /// Writes down what became of consumers' events, and tells whoever wants to know.
+    fn write_notes(&self, connection: &mut Connection, ledger: &mut Ledger) -> Result<(), Trouble> {
+        let notes = self.desk.take_notes();
+        if notes.is_empty() {
+            return Ok(());
+        }
+        let written = self.insist(connection, |connection| {
+            in_transaction(connection, |connection| ledger.write(connection, &notes))
+        })?;
+        if !written {
+            return Ok(());
+        }
+        let confirm: Vec<_> = notes.into_iter().filter_map(|note| note.confirm).collect();
+        if !confirm.is_empty() {
+            self.desk.tell(News::Written(confirm));
+        }
+        Ok(())
+    }
+
+    /// Runs statements until they work or the connection is gone: a disk that is full must not make
+    /// the same events go out again and again. Says no if the daemon leaves before they have worked.
+    fn insist<T>(
+        &self,
+        connection: &mut Connection,
+        mut write: impl FnMut(&mut Connection) -> Result<T, Error>,
+    ) -> Result<bool, Trouble> {
         let mut pause = CONNECT_MIN;
         loop {
-            match connection.query(sql) {
+            match write(connection) {
                 Ok(_) => break,
                 Err(error) if error.is_lost() => return Err(error.into()),
                 Err(error) => self.tell(Trouble::Sql(error)),
             }
             if !self.desk.pause(pause) {
-                break;
+                return Ok(false);
             }
             check_writable(connection)?;
             pause = (pause * 2).min(CONNECT_MAX);
         }
         self.say(Phase::Reading);
-        Ok(())
+        Ok(true)
     }
 
     fn tell(&self, trouble: Trouble) {
@@ -245,6 +296,22 @@ impl Found {
 
     fn is_empty(&self) -> bool {
         self.rows() == 0
+    }
+}
+
+/// All of it or nothing.
+pub(super) fn in_transaction<T>(
+    connection: &mut Connection,
+    work: impl FnOnce(&mut Connection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    connection.query("START TRANSACTION")?;
+    match work(connection).and_then(|done| connection.query("COMMIT").map(|_| done)) {
+        Ok(done) => Ok(done),
+        Err(error) => {
+            // Where the connection is gone, the server does it.
+            let _ = connection.query("ROLLBACK");
+            Err(error)
+        }
     }
 }
 

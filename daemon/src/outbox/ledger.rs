@@ -1,0 +1,292 @@
+//! What durable consumers have, as the tables hold it: what waits for each, and what became of it. The
+//! reader's thread calls it with its connection; what is delivered when is decided on the loop
+//! (outbox/window.rs). What is looked after every second stands in ledger/upkeep.rs.
+
+mod upkeep;
+
+use super::desk::{Desk, Fate, Loaded, News, Note, Want};
+use super::event::{Event, Row};
+use super::reader::{Trouble, in_transaction};
+use super::window::Settings;
+use rowcall_mysql::{Connection, Error, Row as Values, quoted};
+use rowcall_wire::subject;
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+/// Rows that are loaded, dropped or deleted at a time.
+const ROWS_MAX: usize = 1000;
+
+/// Bytes that are loaded at a time; one row may be larger.
+const BYTES_MAX: usize = 4 << 20;
+
+/// What is written to `status` though nothing has changed, so that it can be seen to be alive: every
+/// so many sweeps, which come every second.
+const ALIVE: u32 = 10;
+
+/// A consumer as the table has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Consumer {
+    settings: Settings,
+    max_age_s: u64,
+    max_rows: u64,
+}
+
+/// The consumers of one connection, and the next position.
+pub(super) struct Ledger {
+    consumers: Vec<Consumer>,
+    position: u64,
+    /// Consumers that are gone and whose rows are still there.
+    orphans: Vec<u32>,
+    /// What was last written to `status`, and how many sweeps ago.
+    shown: HashMap<String, String>,
+    age: u32,
+}
+
+impl Ledger {
+    /// Nothing is known yet but where positions go on.
+    pub(super) fn open(connection: &mut Connection) -> Result<Ledger, Error> {
+        let rows =
+            connection.query("SELECT consumer, MAX(position) FROM rowcall.pending GROUP BY consumer")?.rows;
+        let position = rows.iter().map(|row| number(row, 1)).max().unwrap_or_default() + 1;
+        let orphans = rows.iter().map(|row| number(row, 0) as u32).collect();
+        Ok(Ledger { consumers: Vec::new(), position, orphans, shown: HashMap::new(), age: ALIVE })
+    }
+
+    /// Says of each event which consumers it waits for, and gives it its place.
+    pub(super) fn assign(&mut self, events: &mut [Event]) {
+        if self.consumers.is_empty() {
+            return;
+        }
+        for event in events {
+            let wanting = self.consumers.iter().map(|consumer| &consumer.settings);
+            let wanting = wanting.filter(|settings| subject::matches(&settings.filter, &event.subject));
+            event.consumers = wanting.map(|settings| (settings.id, self.position)).collect();
+            self.position += u64::from(!event.consumers.is_empty());
+        }
+    }
+
+    /// The statements that move these events to where their consumers have them; none if nobody
+    /// waits for any.
+    pub(super) fn moves(&self, events: &[Event]) -> Option<Vec<String>> {
+        let mut counts: HashMap<u32, usize> = HashMap::new();
+        let mut list = Vec::new();
+        for event in events {
+            for &(consumer, position) in &event.consumers {
+                list.push(format!("[{consumer},{position},{}]", event.id));
+                *counts.entry(consumer).or_default() += 1;
+            }
+        }
+        if list.is_empty() {
+            return None;
+        }
+        let copy = format!(
+            "INSERT INTO rowcall.pending (consumer, position, id, subject, payload, headers, created_at) \
+             SELECT d.consumer, d.position, o.id, o.subject, o.payload, o.headers, o.created_at \
+             FROM {} STRAIGHT_JOIN rowcall.outbox AS o FORCE INDEX (PRIMARY) ON o.id = d.id",
+            places(&list)
+        );
+        let count =
+            |(&consumer, n): (&u32, &usize)| self.count(consumer, &format!("pending = pending + {n}"));
+        Some([copy].into_iter().chain(counts.iter().filter_map(count)).collect())
+    }
+
+    /// Changes a consumer's numbers.
+    fn count(&self, consumer: u32, change: &str) -> Option<String> {
+        let name = quoted(&self.consumer(consumer)?.settings.name);
+        Some(format!("UPDATE rowcall.status SET {change} WHERE consumer = {name}"))
+    }
+
+    fn consumer(&self, id: u32) -> Option<&Consumer> {
+        self.consumers.iter().find(|consumer| consumer.settings.id == id)
+    }
+
+    /// Puts on the desk what is wanted of a consumer's table.
+    pub(super) fn load(
+        &mut self,
+        connection: &mut Connection,
+        desk: &Desk,
+        want: &Want,
+        max_payload: usize,
+    ) -> Result<(), Trouble> {
+        let (consumer, behind, limit) = (want.consumer, want.behind, want.rows.min(ROWS_MAX));
+        let sql = format!(
+            "SELECT position, id, subject, payload, headers, created_at, deliveries, \
+             TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), due_at) FROM rowcall.pending \
+             WHERE consumer = {consumer} AND position > {behind} ORDER BY position LIMIT {limit}"
+        );
+        let (mut events, mut flawed, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0, 0);
+        connection.each_row(sql, |row| {
+            rows += 1;
+            match loaded(row, max_payload) {
+                Ok(loaded) => {
+                    bytes += loaded.event.body.len();
+                    events.push(loaded);
+                }
+                Err(place) => flawed.push(place),
+            }
+            if bytes < BYTES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        let all = rows < limit && bytes < BYTES_MAX;
+        for (position, id) in flawed {
+            // Only a limit that was lowered since it was read makes it so.
+            let fate = Fate::Parked { deliveries: 0, reason: "too_large", why: "larger than max_payload" };
+            let note = Note { consumer, position, id, fate, confirm: None };
+            in_transaction(connection, |connection| self.write(connection, &[note]))?;
+        }
+        desk.tell(News::Loaded { consumer, events, all });
+        Ok(())
+    }
+
+    /// Writes down what became of events; within a transaction.
+    pub(super) fn write(&mut self, connection: &mut Connection, notes: &[Note]) -> Result<(), Error> {
+        let mut settled: HashMap<u32, Vec<String>> = HashMap::new();
+        let mut delivered = Vec::new();
+        for note in notes {
+            let place = format!("[{},{},{}", note.consumer, note.position, note.id);
+            match note.fate {
+                Fate::Settled => settled.entry(note.consumer).or_default().push(place + "]"),
+                Fate::Delivered(deliveries) => delivered.push(format!("{place},{deliveries}]")),
+                Fate::Failed { .. } | Fate::Parked { .. } => {}
+            }
+        }
+        if !delivered.is_empty() {
+            connection.query(format!(
+                "UPDATE {} STRAIGHT_JOIN rowcall.pending AS p FORCE INDEX (PRIMARY) ON {SAME} SET p.deliveries = d.n",
+                places(&delivered)
+            ))?;
+        }
+        for note in notes {
+            match note.fate {
+                Fate::Failed { deliveries, why, pause } => {
+                    connection.query(failed(note, deliveries, why, pause)).map(drop)?;
+                }
+                Fate::Parked { deliveries, reason, why } => {
+                    self.park(connection, note, deliveries, reason, why)?
+                }
+                Fate::Settled | Fate::Delivered(_) => {}
+            }
+        }
+        for (consumer, list) in settled {
+            let gone = connection.query(delete(&list))?.affected;
+            self.recount(connection, consumer, gone, "settled")?;
+        }
+        Ok(())
+    }
+
+    fn park(
+        &self,
+        connection: &mut Connection,
+        note: &Note,
+        deliveries: u32,
+        reason: &str,
+        why: &str,
+    ) -> Result<(), Error> {
+        let Some(consumer) = self.consumer(note.consumer) else { return Ok(()) };
+        let name = &consumer.settings.name;
+        tracing::warn!(
+            consumer = name,
+            id = note.id,
+            reason,
+            deliveries,
+            "an event was given up; it is in rowcall.parked"
+        );
+        let (name, history) = (quoted(name), history(deliveries, why));
+        connection.query(format!(
+            "REPLACE INTO rowcall.parked (id, consumer, subject, payload, headers, created_at, reason, history) \
+             SELECT id, {name}, subject, payload, headers, created_at, '{reason}', {history} \
+             FROM rowcall.pending WHERE {}",
+            place(note)
+        ))?;
+        let gone = connection.query(format!("DELETE FROM rowcall.pending WHERE {}", place(note)))?.affected;
+        self.recount(connection, note.consumer, gone, "parked")
+    }
+
+    /// So many rows of a consumer are gone, for this reason.
+    fn recount(
+        &self,
+        connection: &mut Connection,
+        consumer: u32,
+        gone: u64,
+        reason: &str,
+    ) -> Result<(), Error> {
+        let change = format!("pending = pending - LEAST(pending, {gone}), {reason} = {reason} + {gone}");
+        match self.count(consumer, &change).filter(|_| gone > 0) {
+            Some(sql) => connection.query(sql).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What joins a place in a list with its row: all three, so that an old note never means another event.
+const SAME: &str = "p.consumer = d.consumer AND p.position = d.position AND p.id = d.id";
+
+/// `[consumer, position, id]` and perhaps a number, as a table.
+fn places(list: &[String]) -> String {
+    format!(
+        "JSON_TABLE('[{}]', '$[*]' COLUMNS (consumer INT UNSIGNED PATH '$[0]', position BIGINT UNSIGNED PATH '$[1]', \
+         id BIGINT UNSIGNED PATH '$[2]', n INT UNSIGNED PATH '$[3]')) AS d",
+        list.join(",")
+    )
+}
+
+fn delete(list: &[String]) -> String {
+    format!(
+        "DELETE p FROM {} STRAIGHT_JOIN rowcall.pending AS p FORCE INDEX (PRIMARY) ON {SAME}",
+        places(list)
+    )
+}
+
+fn place(note: &Note) -> String {
+    format!("consumer = {} AND position = {} AND id = {}", note.consumer, note.position, note.id)
+}
+
+/// The history with another line; only its end is kept if it gets long.
+fn history(deliveries: u32, why: &str) -> String {
+    let line = quoted(&format!("Z delivery {deliveries}: {why}"));
+    format!("RIGHT(CONCAT_WS('\\n', history, CONCAT(UTC_TIMESTAMP(), {line})), 8000)")
+}
+
+fn failed(note: &Note, deliveries: u32, why: &str, pause: Duration) -> String {
+    format!(
+        "UPDATE rowcall.pending SET deliveries = {deliveries}, history = {}, \
+         due_at = UTC_TIMESTAMP(6) + INTERVAL {} MICROSECOND WHERE {}",
+        history(deliveries, why),
+        pause.as_micros(),
+        place(note)
+    )
+}
+
+/// A row of `pending`; or only its place, if it cannot be delivered any more.
+fn loaded(row: &[Option<&[u8]>], max_payload: usize) -> Result<Loaded, (u64, u64)> {
+    let &[position, id, subject, payload, headers, created_at, deliveries, due] = row else {
+        return Err((0, 0));
+    };
+    let number = |value: Option<&[u8]>| -> Option<i64> { std::str::from_utf8(value?).ok()?.parse().ok() };
+    let natural = |value| number(value).unwrap_or_default().unsigned_abs();
+    let (position, id) = (natural(position), natural(id));
+    let created_at = created_at.unwrap_or_default();
+    let event =
+        Row { id, subject, payload, headers, created_at }.event(max_payload).map_err(|_| (position, id))?;
+    let pause = number(due).map(|due| Duration::from_micros(due.max(0).unsigned_abs()));
+    Ok(Loaded {
+        position,
+        event,
+        deliveries: natural(deliveries) as u32,
+        pause: pause.filter(|pause| !pause.is_zero()),
+    })
+}
+
+fn triple(row: &Values) -> String {
+    format!("[{},{},{}]", number(row, 0), number(row, 1), number(row, 2))
+}
+
+fn text(row: &Values, column: usize) -> String {
+    let value = row.get(column).and_then(Option::as_deref).unwrap_or_default();
+    String::from_utf8_lossy(value).into_owned()
+}
+
+/// A number in a row; 0 for NULL.
+fn number(row: &Values, column: usize) -> u64 {
+    text(row, column).parse().unwrap_or_default()
+}

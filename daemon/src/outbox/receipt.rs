@@ -1,0 +1,158 @@
+//! What a worker answers to: the reply subject of a delivery, and the words of the answer. Both are
+//! those of JetStream, so that its clients' `ack()`, `nak()`, `in_progress()` and `term()` work as they
+//! are. Text only; what an answer leads to stands in outbox/workers.rs.
+
+use super::event::Event;
+use rowcall_wire::subject;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// Where answers go; the tokens behind it say to what.
+const PREFIX: &[u8] = b"$JS.ACK.rowcall.";
+
+/// Where the workers of a consumer subscribe; its name follows.
+const DELIVERY: &str = "rowcall.consumer.";
+
+/// The header of every delivery of an event but the first: which one it is.
+pub(crate) const DELIVERIES: &str = "Rowcall-Deliveries";
+
+/// Which delivery of which event is answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Receipt<'a> {
+    pub(crate) consumer: &'a str,
+    pub(crate) deliveries: u32,
+    pub(crate) position: u64,
+    pub(crate) id: u64,
+    pub(crate) stamp: i64,
+}
+
+/// What the worker says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It is done.
+    Ack,
+    /// It could not be done now; perhaps with a time to wait.
+    Nak(Option<Duration>),
+    /// It is being done.
+    Progress,
+    /// It can never be done.
+    Term,
+    /// Something that nobody here knows.
+    Unknown,
+}
+
+/// The subject that the workers of a consumer subscribe to.
+pub(crate) fn delivery_subject(consumer: &str) -> String {
+    format!("{DELIVERY}{consumer}")
+}
+
+/// The consumer whose workers subscribe to this, if it is one's.
+pub(crate) fn consumer_of(filter: &[u8]) -> Option<&str> {
+    std::str::from_utf8(filter.strip_prefix(DELIVERY.as_bytes())?).ok()
+}
+
+/// The subject of the answer to a delivery, as JetStream's clients take it apart: stream, consumer,
+/// deliveries, two sequence numbers, nanoseconds since 1970, and how many more there are.
+pub(crate) fn reply_subject(
+    consumer: &str,
+    deliveries: u32,
+    event: &Event,
+    position: u64,
+    more: usize,
+) -> String {
+    let prefix = String::from_utf8_lossy(PREFIX);
+    let nanoseconds = event.stamp.saturating_mul(1000);
+    format!("{prefix}{consumer}.{deliveries}.{}.{position}.{nanoseconds}.{more}", event.id)
+}
+
+/// The body of a delivery that is not the first, and the length of its headers: they say which one it is.
+pub(crate) fn redelivered(event: &Event, deliveries: u32) -> (Vec<u8>, usize) {
+    /// The empty line that ends the headers.
+    const END: usize = 2;
+    let line = format!("{DELIVERIES}: {deliveries}\r\n");
+    let at = event.header_len - END;
+    let body = [&event.body[..at], line.as_bytes(), &event.body[at..]].concat();
+    (body, event.header_len + line.len())
+}
+
+impl Receipt<'_> {
+    /// Whether an answer goes to that subject, and to what it is one.
+    pub(crate) fn parse(subject: &[u8]) -> Option<Receipt<'_>> {
+        let mut tokens = subject::tokens(subject.strip_prefix(PREFIX)?).map(std::str::from_utf8);
+        let mut next = || tokens.next()?.ok();
+        let (consumer, deliveries) = (next()?, next()?.parse().ok()?);
+        let (id, position, nanoseconds) = (next()?.parse().ok()?, next()?.parse().ok()?, next()?);
+        Some(Receipt { consumer, deliveries, position, id, stamp: nanoseconds.parse::<i64>().ok()? / 1000 })
+    }
+}
+
+impl Answer {
+    /// What was said. Nothing at all is the shortest way to say that it is done.
+    pub(crate) fn parse(payload: &[u8]) -> Answer {
+        match payload {
+            b"" | b"+ACK" => Answer::Ack,
+            b"+WPI" => Answer::Progress,
+            b"+TERM" => Answer::Term,
+            _ if payload.starts_with(b"+TERM ") => Answer::Term,
+            _ => payload.strip_prefix(b"-NAK").map_or(Answer::Unknown, |rest| Answer::Nak(delay(rest))),
+        }
+    }
+}
+
+/// The time to wait that a `-NAK` may name, in nanoseconds.
+fn delay(json: &[u8]) -> Option<Duration> {
+    #[derive(Deserialize)]
+    struct Wish {
+        delay: u64,
+    }
+    let wish: Wish = serde_json::from_slice(json).ok()?;
+    Some(Duration::from_nanos(wish.delay))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_read_back() {
+        let event = Event {
+            id: 7,
+            subject: Vec::new(),
+            body: Vec::new(),
+            header_len: 0,
+            key: None,
+            stamp: 42,
+            consumers: Vec::new(),
+        };
+        let subject = reply_subject("orders", 2, &event, 9, 5);
+        assert_eq!(subject, "$JS.ACK.rowcall.orders.2.7.9.42000.5");
+        let receipt = Receipt { consumer: "orders", deliveries: 2, position: 9, id: 7, stamp: 42 };
+        assert_eq!(Receipt::parse(subject.as_bytes()), Some(receipt));
+        for other in
+            ["$JS.ACK.other.orders.2.7.9.42000.5", "$JS.ACK.rowcall.orders.2.x.9.42000.5", "$JS.ACK.rowcall."]
+        {
+            assert_eq!(Receipt::parse(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_words_are_those_of_jetstream() {
+        let check =
+            |payload: &str, answer| assert_eq!(Answer::parse(payload.as_bytes()), answer, "{payload}");
+        check("", Answer::Ack);
+        check("+ACK", Answer::Ack);
+        check("+WPI", Answer::Progress);
+        check("+TERM", Answer::Term);
+        check("+TERM because", Answer::Term);
+        check("-NAK", Answer::Nak(None));
+        check("-NAK {\"delay\": 5000000000}", Answer::Nak(Some(Duration::from_secs(5))));
+        check("-NAK {\"delay\": \"soon\"}", Answer::Nak(None));
+        check("done", Answer::Unknown);
+    }
+
+    #[test]
+    fn workers_are_known_by_their_subject() {
+        assert_eq!(consumer_of(delivery_subject("orders").as_bytes()), Some("orders"));
+        assert_eq!(consumer_of(b"shop.orders"), None);
+    }
+}
