@@ -4,7 +4,8 @@
 -- It may be run again, also over an earlier edition: what is there stays, what is new is added.
 --
 -- A row in `outbox` is an event that was not handed on yet. The daemon reads it after COMMIT, hands it
--- on, and deletes exactly what it has handed on. Nothing else stands between a transaction and its events.
+-- on, and deletes exactly what it has handed on; what durable consumers wait for moves to `pending` with
+-- that. Nothing else stands between a transaction and its events.
 
 CREATE DATABASE IF NOT EXISTS rowcall DEFAULT CHARACTER SET utf8mb4;
 
@@ -38,9 +39,6 @@ CREATE TABLE IF NOT EXISTS rowcall.parked (
   history TEXT,
   PRIMARY KEY (id, consumer)
 ) ENGINE=InnoDB;
-
--- The tables from here to `status` are for durable consumers, which are being built: neither the daemon
--- nor the command uses them yet. What follows says what they will hold.
 
 -- Parked events to be sent again; `rowcall parked retry` writes here, and the daemon does it.
 CREATE TABLE IF NOT EXISTS rowcall.retries (

@@ -2,6 +2,7 @@
 //! a schema that is not ours, a server that takes no writes or has no room. Source and replica stand
 //! in replication.rs.
 
+use super::consumers::workers::add;
 use harness::outbox::{hold_reader, release_reader, until_empty, waiting};
 use harness::{Kind, Site, Terminal, eventually};
 use rowcall_mysql::Connection;
@@ -36,6 +37,11 @@ fn strict_transactions_never_wait_for_the_reader(kind: Kind) {
     let Some(mut site) = Site::committed(kind) else { return };
     let listener = site.listener(&[">"]);
     let reading = thread::spawn(move || listen(listener));
+    // What is moved, noted and settled for consumers makes nobody wait either.
+    add(&site, "all", ">", &["--backoff", "1ms", "--max-age", "1s"]);
+    site.worker("rowcall.consumer.all", |event| {
+        if event.text().ends_with('7') { b"-NAK" } else { b"+ACK" }.into()
+    });
     let mut sql = site.connect();
     let before = conflicts(&mut sql);
     for writer in 0..WRITERS {

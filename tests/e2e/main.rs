@@ -24,6 +24,7 @@ mod committed;
 mod committed_load;
 mod committed_servers;
 mod configuration;
+mod consumers;
 mod consumers_cli;
 mod examples;
 mod guest;

@@ -2,6 +2,7 @@
 //! one of them and never by both, whatever the format of the binary log. Single servers in difficult
 //! conditions stand in committed_servers.rs.
 
+use super::consumers::workers::{add, pending, until_settled, worker};
 use harness::outbox::until_empty;
 use harness::{Kind, Site, eventually};
 use rowcall_mysql::{Connection, Options};
@@ -15,6 +16,9 @@ on_each_server!(
 
 /// Rounds of every way to publish.
 const ROUNDS: usize = 20;
+
+/// Events that a consumer has settled before the promotion.
+const SETTLED: usize = 3;
 
 fn a_replica_hands_on_nothing_until_it_is_promoted_statement(kind: Kind) {
     each_event_once(kind, "STATEMENT");
@@ -36,6 +40,7 @@ fn each_event_once(kind: Kind, format: &str) {
     let mut listener = pair.source.listener(&["shop.>"]);
     let mut far_listener = pair.replica.listener(&["shop.>"]);
     let mut sql = pair.source.connect();
+    add(&pair.source, "kept", "shop.>", &["--backoff", "1ms"]);
     sql.query("CREATE TABLE orders (id INT PRIMARY KEY)").unwrap();
     sql.query(
         "CREATE TRIGGER o AFTER INSERT ON orders FOR EACH ROW CALL rowcall.publish('shop.order', NEW.id)",
@@ -45,6 +50,14 @@ fn each_event_once(kind: Kind, format: &str) {
     for payload in &expected {
         assert_eq!(listener.heard(), *payload);
     }
+    let mut worker = worker(&pair.source, "kept");
+    for payload in &expected[..SETTLED] {
+        let event = worker.message();
+        assert_eq!(event.text(), *payload);
+        worker.answer(&event, "+ACK");
+    }
+    let left = expected.len() - SETTLED;
+    eventually("some are settled", || (pending(&mut sql) == left as u64).then_some(()));
     pair.until_equal("everything was handed on");
     assert!(rows(&mut sql).is_empty());
     listener.barrier();
@@ -65,7 +78,15 @@ fn each_event_once(kind: Kind, format: &str) {
     for payload in waiting.iter().map(String::as_str).chain(["on the new source"]) {
         assert_eq!(far_listener.heard(), payload);
     }
-    until_empty(&mut pair.replica_connection());
+    // So is what waits for a consumer: exactly what was not settled on the old source.
+    let mut worker = self::worker(&pair.replica, "kept");
+    for payload in expected[SETTLED..].iter().chain(&waiting).map(String::as_str).chain(["on the new source"])
+    {
+        let event = worker.message();
+        assert_eq!(event.text(), payload);
+        worker.answer(&event, "+ACK");
+    }
+    until_settled(&mut pair.replica_connection());
 }
 
 /// By itself, by a trigger, in a transaction; and rolled back in between. Gives what is to be heard.
@@ -83,7 +104,7 @@ fn publish(sql: &mut Connection, first: usize) -> Vec<String> {
         "CALL rowcall.publish('shop.call', 'rolled back')".to_owned(),
         "ROLLBACK".to_owned(),
         "START TRANSACTION".to_owned(),
-        format!("CALL rowcall.publish_with('shop.call', '{}', 'Rowcall-Key: 7')", number(5)),
+        format!("CALL rowcall.publish_with('shop.call', '{0}', 'Rowcall-Key: {0}')", number(5)),
         format!("INSERT INTO orders VALUES ({})", number(6)),
         "COMMIT".to_owned(),
     ];
@@ -96,6 +117,12 @@ fn publish(sql: &mut Connection, first: usize) -> Vec<String> {
 /// What waits in the outbox.
 fn rows(sql: &mut Connection) -> Vec<rowcall_mysql::Row> {
     sql.query("SELECT id, subject, payload, headers FROM rowcall.outbox ORDER BY id").unwrap().rows
+}
+
+/// What waits for consumers, and since when.
+fn kept(sql: &mut Connection) -> Vec<rowcall_mysql::Row> {
+    let columns = "consumer, position, id, subject, payload, headers, created_at";
+    sql.query(format!("SELECT {columns} FROM rowcall.pending ORDER BY consumer, position")).unwrap().rows
 }
 
 /// A source and its replica. Each has the functions and a daemon; schema and account reach the
@@ -164,7 +191,7 @@ impl Pair {
             self.assert_replicating(&mut far);
             far.query(&mark).is_ok_and(|outcome| !outcome.rows.is_empty()).then_some(())
         });
-        assert_eq!(rows(&mut sql), rows(&mut far));
+        assert_eq!((rows(&mut sql), kept(&mut sql)), (rows(&mut far), kept(&mut far)));
     }
 
     fn assert_replicating(&self, far: &mut Connection) {
