@@ -103,6 +103,29 @@ printf '\nCommitted mode: an event leaves after COMMIT, and never after ROLLBACK
 play 0 "START TRANSACTION; CALL rowcall.publish('shop.orders.paid', '1'); ROLLBACK"
 play 1 "START TRANSACTION; CALL rowcall.publish('shop.orders.paid', '2'); COMMIT"
 
+printf '\nA durable consumer: each event waits for it until a worker has acknowledged it.\n\n'
+"$programs/rowcall" consumer add mail 'shop.mail.>' --backoff 100ms --no-defaults -u root -S "$database"
+: >"$folder/mails"
+works() {
+    "$programs/rowcall" reply rowcall.consumer.mail -- sh -c "$1" "$folder/mails" >/dev/null 2>"$folder/mail.log" &
+    await "$folder/mail.log" answering 1
+}
+works 'echo "the first worker begins, and is killed:     $(cat)" >>"$0"; kill -9 $PPID'
+play 0 "START TRANSACTION; CALL rowcall.publish('shop.mail.welcome', 'for Ada'); COMMIT"
+await "$folder/mails" '' 1
+works 'echo "the second worker gets it again, and is done: $(cat)" >>"$0"'
+processes="$! $processes"
+await "$folder/mails" '' 2
+sed 's/^/WORKED /' "$folder/mails"
+tries=0
+until mariadb --no-defaults --user=root --socket="$database" -N -B -e \
+    "SELECT settled = 1 AND delivered = 2 FROM rowcall.status WHERE consumer = 'mail'" | grep -q 1; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 300 ] || failed "the event was not settled after 30 seconds"
+    sleep 0.1
+done
+play 0 "SELECT consumer, pending, delivered, redelivered, settled, parked FROM rowcall.status WHERE consumer = 'mail'"
+
 printf '\nA worker runs:    rowcall reply shop.approve -- sh -c ...  It approves amounts below 1000.\n'
 play 0 "INSERT INTO payments (account, amount) VALUES ('Ada', 250.00)"
 play 0 "INSERT INTO payments (account, amount) VALUES ('Mallory', 250000.00)"
