@@ -89,8 +89,9 @@ CREATE TABLE IF NOT EXISTS rowcall.pending (
 ) ENGINE=InnoDB;
 
 -- How it goes, refreshed by the daemon: a row for each consumer, and one without a name for the outbox.
--- `pending`, `settled`, `parked` and `dropped` are exact and change with the events themselves; the
--- others are at most a second old while there is something to do, and ten otherwise.
+-- A consumer's `pending`, `settled`, `parked` and `dropped` are exact and change with the events
+-- themselves, as does the outbox's `parked`, and of the outbox nothing else is counted; all others are
+-- at most a second old while there is something to do, and ten otherwise.
 CREATE TABLE IF NOT EXISTS rowcall.status (
   consumer VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '' PRIMARY KEY,
   -- Events that wait; for the outbox 100000 stands for that many or more.

@@ -29,7 +29,7 @@ pub(crate) struct Status {
 const OUTBOX_MANY: u64 = 100_000;
 
 /// The outbox. What waits there is looked at itself: that is right without a daemon, too.
-const OUTBOX: [Column; 6] = [
+const OUTBOX: [Column; 5] = [
     Column::new(
         "pending",
         Kind::Number,
@@ -37,7 +37,6 @@ const OUTBOX: [Column; 6] = [
     ),
     Column::new("oldest", Kind::Time, "w.created_at"),
     Column::new("oldest_age_s", Kind::Number, "GREATEST(TIMESTAMPDIFF(SECOND, w.created_at, NOW(6)), 0)"),
-    Column::new("settled", Kind::Number, "s.settled"),
     Column::new("parked", Kind::Number, "s.parked"),
     Column::new(
         "refreshed_age_s",

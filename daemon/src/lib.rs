@@ -138,6 +138,7 @@ impl Daemon {
                 HANDLERS[handler](self, key, event.events());
             }
             self.expire();
+            self.serve_consumers();
             self.flush();
             self.end_leaving();
         }

@@ -8,6 +8,7 @@ mod event;
 mod ledger;
 mod reader;
 mod receipt;
+mod server;
 mod statements;
 mod window;
 mod workers;
@@ -15,18 +16,21 @@ mod workers;
 use crate::client::Client;
 use crate::poll::{READ, Ready};
 use crate::slots::{Key, Slots};
+use crate::timers::Soonest;
 use crate::{Daemon, Handler, Timer};
 use desk::{Desk, News, Phase};
 use event::Event;
 use reader::Reader;
 use rowcall_mysql::{OptionFiles, Options};
 use rowcall_wire::Message;
+use std::cell::Cell;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
-use window::Window;
+use std::time::Duration;
+use window::{Tally, Window};
 
 /// How long to wait before looking again whether those who lag behind have caught up.
 const HOLD: Duration = Duration::from_millis(2);
@@ -52,12 +56,16 @@ pub(crate) struct Outbox {
     someone_lags: bool,
     /// Events handed on.
     handed_on: u64,
-    /// Durable consumers.
+    /// Durable consumers, by their ids.
     consumers: Vec<Window>,
+    /// Those for which something has changed in this turn, or whose workers could not take more.
+    touched: BTreeSet<u32>,
     /// Which connection of the reader they are about.
-    round: u64,
+    epoch: u64,
+    /// What was counted of each in earlier ones.
+    tallies: HashMap<u32, Tally>,
     /// The deadline set for them.
-    deadline: Option<Instant>,
+    deadline: Soonest,
 }
 
 impl Outbox {
@@ -74,15 +82,18 @@ impl Outbox {
             ..Options::default()
         };
         let cannot = |error| format!("cannot start a thread: {error}");
-        let reader = Reader { desk: Arc::clone(&desk), options, max_payload, batch_max };
+        let rows_max = Cell::new(reader::ROWS_MAX);
+        let reader = Reader { desk: Arc::clone(&desk), options, max_payload, batch_max, rows_max };
         thread::Builder::new().name("reader".into()).spawn(move || reader.run()).map_err(cannot)?;
         Ok(Outbox {
             desk,
             someone_lags: false,
             handed_on: 0,
             consumers: Vec::new(),
-            round: 0,
-            deadline: None,
+            touched: BTreeSet::new(),
+            epoch: 0,
+            tallies: HashMap::new(),
+            deadline: Soonest::default(),
         })
     }
 
@@ -116,7 +127,6 @@ impl Daemon {
         if self.take_news() {
             self.answer_reader();
         }
-        self.serve_consumers();
     }
 
     /// Leaving begins: what lies on the desk is handed on while there is still someone to hand it to,

@@ -76,10 +76,15 @@ impl Daemon {
         for members in &matches.groups {
             heard |= self.deliver_to_one(from, members, message);
         }
+        self.end_spent();
+        heard
+    }
+
+    /// Ends the subscriptions that have had all they asked for.
+    pub(crate) fn end_spent(&mut self) {
         while let Some(spent) = self.spent.pop() {
             self.unsubscribe(spent);
         }
-        heard
     }
 
     /// Owes the message to one member of a queue group: any of them, or, if that one cannot take

@@ -41,6 +41,33 @@ impl<T: Ord> Timers<T> {
     }
 }
 
+/// A deadline that someone moves often, and of which a table of deadlines keeps every one that was ever
+/// set: only the soonest counts, and is set again when it has passed.
+#[derive(Default)]
+pub struct Soonest {
+    set: Option<Instant>,
+}
+
+impl Soonest {
+    /// Something is due then; says whether that is to be set, being sooner than what is set.
+    pub fn is_sooner(&mut self, at: Instant) -> bool {
+        let sooner = self.set.is_none_or(|set| at < set);
+        if sooner {
+            self.set = Some(at);
+        }
+        sooner
+    }
+
+    /// A deadline has passed; says whether it is the one that counts.
+    pub fn has_passed(&mut self, now: Instant) -> bool {
+        let passed = self.set.is_some_and(|set| set <= now);
+        if passed {
+            self.set = None;
+        }
+        passed
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +87,17 @@ mod tests {
         assert_eq!(timers.pop(after(20)), Some('b'));
         assert_eq!(timers.pop(after(20)), None);
         assert_eq!(timers.next(), Some(after(30)));
+    }
+
+    #[test]
+    fn of_a_deadline_that_moves_only_the_soonest_counts() {
+        let (now, second) = (Instant::now(), Duration::from_secs(1));
+        let mut soonest = Soonest::default();
+        assert!(soonest.is_sooner(now + 5 * second) && soonest.is_sooner(now + 2 * second));
+        assert!(!soonest.is_sooner(now + 3 * second));
+        assert!(!soonest.has_passed(now + second) && soonest.has_passed(now + 2 * second));
+        assert!(!soonest.has_passed(now + 5 * second), "the later one was set as well, and means nothing");
+        assert!(soonest.is_sooner(now + 7 * second));
+        assert!(!soonest.has_passed(now + 5 * second) && soonest.has_passed(now + 7 * second));
     }
 }

@@ -11,6 +11,13 @@ use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+/// Notes beyond which nothing more is delivered: a worker that hands back everything at once is not to
+/// fill the memory. What was delivered before may still be answered.
+const NOTES_MAX: usize = 4000;
+
+/// Notes in one transaction, so that events need not wait for all of them.
+const NOTES_AT_ONCE: usize = 1000;
+
 /// What both sides share.
 pub(super) struct Desk {
     papers: Mutex<Papers>,
@@ -32,7 +39,7 @@ struct Papers {
     wants: Vec<Want>,
     /// Counts the connections of the reader. Notes from before the current one are void: what they
     /// are about may not have been written.
-    round: u64,
+    epoch: u64,
     /// What is counted of each consumer.
     tallies: HashMap<u32, Tally>,
     /// Whether no more notes will come.
@@ -49,8 +56,8 @@ struct Papers {
 
 /// What the reader has for the loop.
 pub(super) enum News {
-    /// A new connection: nothing is known of any consumer. Notes are of this round from now on.
-    Round(u64),
+    /// A connection has ended: nothing is known of any consumer. Notes are of this epoch from now on.
+    Epoch(u64),
     /// The consumers there are.
     Consumers(Vec<Settings>),
     /// Events that were just read.
@@ -168,27 +175,33 @@ impl Desk {
         std::mem::take(&mut self.papers().news)
     }
 
-    /// Something became of an event, in this round.
-    pub(super) fn note(&self, round: u64, note: Note) {
+    /// Something became of an event, in this epoch.
+    pub(super) fn note(&self, epoch: u64, note: Note) {
         self.change(|papers| {
-            if papers.round == round {
+            if papers.epoch == epoch && !papers.finished {
                 papers.notes.push(note);
             }
         });
     }
 
-    /// More of a consumer's table is wanted, in this round.
-    pub(super) fn want(&self, round: u64, want: Want) {
+    /// Whether so much is to be written down already that nothing more should be delivered; the bell
+    /// tells when that is over.
+    pub(super) fn is_full(&self) -> bool {
+        self.papers().notes.len() >= NOTES_MAX
+    }
+
+    /// More of a consumer's table is wanted, in this epoch.
+    pub(super) fn want(&self, epoch: u64, want: Want) {
         self.change(|papers| {
-            if papers.round == round {
+            if papers.epoch == epoch {
                 papers.wants.push(want);
             }
         });
     }
 
-    /// What is counted of a consumer by now.
-    pub(super) fn tell_tally(&self, consumer: u32, tally: Tally) {
-        self.papers().tallies.insert(consumer, tally);
+    /// What is counted of these consumers by now.
+    pub(super) fn tell_tallies(&self, tallies: impl Iterator<Item = (u32, Tally)>) {
+        self.papers().tallies.extend(tallies);
     }
 
     /// No more notes will come.
@@ -240,20 +253,27 @@ impl Desk {
         self.ring();
     }
 
-    /// A new connection: what lies there of the one before is void.
-    pub(super) fn begin_round(&self) {
+    /// The connection has ended: what lies there of it is void.
+    pub(super) fn end_epoch(&self) {
         let mut papers = self.papers();
-        papers.round += 1;
+        papers.epoch += 1;
         papers.notes.clear();
         papers.wants.clear();
-        let round = papers.round;
-        papers.news.push(News::Round(round));
+        let epoch = papers.epoch;
+        papers.news.push(News::Epoch(epoch));
         self.ring();
     }
 
-    /// Takes what is to be written down.
+    /// Takes what is to be written down next: as much as fits into one transaction.
     pub(super) fn take_notes(&self) -> Vec<Note> {
-        std::mem::take(&mut self.papers().notes)
+        let mut papers = self.papers();
+        let was_full = papers.notes.len() >= NOTES_MAX;
+        let first = papers.notes.len().min(NOTES_AT_ONCE);
+        let taken = papers.notes.drain(..first).collect();
+        if was_full && papers.notes.len() < NOTES_MAX {
+            self.ring();
+        }
+        taken
     }
 
     /// Takes what is to be loaded.

@@ -1,6 +1,7 @@
 //! A row of the outbox as a message: its headers, and why it cannot be published if it cannot. No
 //! connection lives here.
 
+use super::receipt::DELIVERIES;
 use rowcall_wire::{headers, subject};
 
 /// The header that holds the row's id.
@@ -139,7 +140,7 @@ fn given(lines: &[u8]) -> Result<Vec<Pair<'_>>, Flaw> {
 }
 
 fn is_ours(name: &[u8]) -> bool {
-    [ID, MESSAGE_ID, TIME].iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()))
+    [ID, MESSAGE_ID, TIME, DELIVERIES].iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()))
 }
 
 #[cfg(test)]
@@ -172,7 +173,7 @@ mod tests {
         assert_eq!(flaw(Row { subject: Some(&[b'a'; 4096]), ..ROW }), Flaw::Subject);
         assert_eq!(flaw(Row { payload: None, ..ROW }), Flaw::NullPayload);
         assert_eq!(flaw(Row { payload: Some(&[0; 1000]), ..ROW }), Flaw::TooLarge);
-        for headers in ["A", "A b: c", ": c", "Rowcall-Id: 8", "nats-msg-id: 8"] {
+        for headers in ["A", "A b: c", ": c", "Rowcall-Id: 8", "nats-msg-id: 8", "rowcall-deliveries: 2"] {
             assert_eq!(flaw(Row { headers: Some(headers.as_bytes()), ..ROW }), Flaw::Header, "{headers}");
         }
     }

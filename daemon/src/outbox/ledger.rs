@@ -1,16 +1,18 @@
 //! What durable consumers have, as the tables hold it: what waits for each, and what became of it. The
 //! reader's thread calls it with its connection; what is delivered when is decided on the loop
-//! (outbox/window.rs). What is looked after every second stands in ledger/upkeep.rs.
+//! (outbox/window.rs). Who the consumers are stands in ledger/consumers.rs, what is looked after every
+//! second in ledger/upkeep.rs.
 
+mod consumers;
 mod upkeep;
 
 use super::desk::{Desk, Fate, Loaded, News, Note, Want};
-use super::event::{Event, Row};
+use super::event::{Event, Flaw, Row};
 use super::reader::{Trouble, in_transaction};
 use super::window::Settings;
 use rowcall_mysql::{Connection, Error, Row as Values, quoted};
 use rowcall_wire::subject;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -20,9 +22,8 @@ const ROWS_MAX: usize = 1000;
 /// Bytes that are loaded at a time; one row may be larger.
 const BYTES_MAX: usize = 4 << 20;
 
-/// What is written to `status` though nothing has changed, so that it can be seen to be alive: every
-/// so many sweeps, which come every second.
-const ALIVE: u32 = 10;
+/// Rows that one statement names: some hundred kilobytes of text, far below what a server takes.
+const PLACES_MAX: usize = 5000;
 
 /// A consumer as the table has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,9 +39,15 @@ pub(super) struct Ledger {
     position: u64,
     /// Consumers that are gone and whose rows are still there.
     orphans: Vec<u32>,
-    /// What was last written to `status`, and how many sweeps ago.
+    /// Whether it is known who there is.
+    has_looked: bool,
+    /// Rows of `consumers` that make no sense, once that was said.
+    odd: Vec<u32>,
+    /// What was last written to `status`, and how many sweeps ago everything was.
     shown: HashMap<String, String>,
     age: u32,
+    /// Rows to load at a time: fewer while they are large, as what does not fit is read in vain.
+    rows_max: usize,
 }
 
 impl Ledger {
@@ -50,7 +57,21 @@ impl Ledger {
             connection.query("SELECT consumer, MAX(position) FROM rowcall.pending GROUP BY consumer")?.rows;
         let position = rows.iter().map(|row| number(row, 1)).max().unwrap_or_default() + 1;
         let orphans = rows.iter().map(|row| number(row, 0) as u32).collect();
-        Ok(Ledger { consumers: Vec::new(), position, orphans, shown: HashMap::new(), age: ALIVE })
+        Ok(Ledger {
+            consumers: Vec::new(),
+            position,
+            orphans,
+            has_looked: false,
+            odd: Vec::new(),
+            shown: HashMap::new(),
+            age: 0,
+            rows_max: ROWS_MAX,
+        })
+    }
+
+    /// Whether it is known who there is: before, nothing may be read.
+    pub(super) fn knows_who_is_there(&self) -> bool {
+        self.has_looked
     }
 
     /// Says of each event which consumers it waits for, and gives it its place.
@@ -80,15 +101,17 @@ impl Ledger {
         if list.is_empty() {
             return None;
         }
-        let copy = format!(
-            "INSERT INTO rowcall.pending (consumer, position, id, subject, payload, headers, created_at) \
-             SELECT d.consumer, d.position, o.id, o.subject, o.payload, o.headers, o.created_at \
-             FROM {} STRAIGHT_JOIN rowcall.outbox AS o FORCE INDEX (PRIMARY) ON o.id = d.id",
-            places(&list)
-        );
+        let copies = list.chunks(PLACES_MAX).map(|list| {
+            format!(
+                "INSERT INTO rowcall.pending (consumer, position, id, subject, payload, headers, created_at) \
+                 SELECT d.consumer, d.position, o.id, o.subject, o.payload, o.headers, o.created_at \
+                 FROM {} STRAIGHT_JOIN rowcall.outbox AS o FORCE INDEX (PRIMARY) ON o.id = d.id",
+                places(list)
+            )
+        });
         let count =
             |(&consumer, n): (&u32, &usize)| self.count(consumer, &format!("pending = pending + {n}"));
-        Some([copy].into_iter().chain(counts.iter().filter_map(count)).collect())
+        Some(copies.chain(counts.iter().filter_map(count)).collect())
     }
 
     /// Changes a consumer's numbers.
@@ -109,7 +132,7 @@ impl Ledger {
         want: &Want,
         max_payload: usize,
     ) -> Result<(), Trouble> {
-        let (consumer, behind, limit) = (want.consumer, want.behind, want.rows.min(ROWS_MAX));
+        let (consumer, behind, limit) = (want.consumer, want.behind, want.rows.min(self.rows_max));
         let sql = format!(
             "SELECT position, id, subject, payload, headers, created_at, deliveries, \
              TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), due_at) FROM rowcall.pending \
@@ -123,14 +146,16 @@ impl Ledger {
                     bytes += loaded.event.body.len();
                     events.push(loaded);
                 }
-                Err(place) => flawed.push(place),
+                Err(flaw) => flawed.push(flaw),
             }
             if bytes < BYTES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         let all = rows < limit && bytes < BYTES_MAX;
-        for (position, id) in flawed {
+        self.rows_max = if bytes < BYTES_MAX { (2 * self.rows_max).min(ROWS_MAX) } else { rows };
+        for (position, id, flaw) in flawed {
             // Only a limit that was lowered since it was read makes it so.
-            let fate = Fate::Parked { deliveries: 0, reason: "too_large", why: "larger than max_payload" };
+            let why = "it cannot be published any more";
+            let fate = Fate::Parked { deliveries: 0, reason: flaw.name(), why };
             let note = Note { consumer, position, id, fate, confirm: None };
             in_transaction(connection, |connection| self.write(connection, &[note]))?;
         }
@@ -141,32 +166,23 @@ impl Ledger {
     /// Writes down what became of events; within a transaction.
     pub(super) fn write(&mut self, connection: &mut Connection, notes: &[Note]) -> Result<(), Error> {
         let mut settled: HashMap<u32, Vec<String>> = HashMap::new();
-        let mut delivered = Vec::new();
+        let mut open = Open::default();
         for note in notes {
-            let place = format!("[{},{},{}", note.consumer, note.position, note.id);
-            match note.fate {
-                Fate::Settled => settled.entry(note.consumer).or_default().push(place + "]"),
-                Fate::Delivered(deliveries) => delivered.push(format!("{place},{deliveries}]")),
-                Fate::Failed { .. } | Fate::Parked { .. } => {}
-            }
-        }
-        if !delivered.is_empty() {
-            connection.query(format!(
-                "UPDATE {} STRAIGHT_JOIN rowcall.pending AS p FORCE INDEX (PRIMARY) ON {SAME} SET p.deliveries = d.n",
-                places(&delivered)
-            ))?;
-        }
-        for note in notes {
-            match note.fate {
-                Fate::Failed { deliveries, why, pause } => {
-                    connection.query(failed(note, deliveries, why, pause)).map(drop)?;
+            match &note.fate {
+                Fate::Settled => settled.entry(note.consumer).or_default().push(triple_of(note) + "]"),
+                Fate::Delivered(_) | Fate::Failed { .. } => {
+                    if !open.add(note) {
+                        open.write(connection)?;
+                        open.add(note);
+                    }
                 }
                 Fate::Parked { deliveries, reason, why } => {
-                    self.park(connection, note, deliveries, reason, why)?
+                    open.write(connection)?;
+                    self.park(connection, note, *deliveries, reason, why)?;
                 }
-                Fate::Settled | Fate::Delivered(_) => {}
             }
         }
+        open.write(connection)?;
         for (consumer, list) in settled {
             let gone = connection.query(delete(&list))?.affected;
             self.recount(connection, consumer, gone, "settled")?;
@@ -192,12 +208,18 @@ impl Ledger {
             "an event was given up; it is in rowcall.parked"
         );
         let (name, history) = (quoted(name), history(deliveries, why));
-        connection.query(format!(
+        let placed = connection.query(format!(
             "REPLACE INTO rowcall.parked (id, consumer, subject, payload, headers, created_at, reason, history) \
              SELECT id, {name}, subject, payload, headers, created_at, '{reason}', {history} \
              FROM rowcall.pending WHERE {}",
             place(note)
         ))?;
+        if placed.affected > 1 {
+            tracing::warn!(
+                id = note.id,
+                "it took the place of an earlier event of this id, from before a crash of the server"
+            );
+        }
         let gone = connection.query(format!("DELETE FROM rowcall.pending WHERE {}", place(note)))?.affected;
         self.recount(connection, note.consumer, gone, "parked")
     }
@@ -218,14 +240,65 @@ impl Ledger {
     }
 }
 
+/// Events that are not settled, with what became of their latest delivery, to be written at once.
+#[derive(Default)]
+struct Open {
+    places: HashSet<(u32, u64)>,
+    delivered: Vec<String>,
+    failed: Vec<String>,
+}
+
+impl Open {
+    /// Says no if it has something of this event already: one statement changes each row once.
+    fn add(&mut self, note: &Note) -> bool {
+        if !self.places.insert((note.consumer, note.position)) {
+            return false;
+        }
+        let place = triple_of(note);
+        match &note.fate {
+            Fate::Failed { deliveries, why, pause } => {
+                let why = why.replace('\'', "''");
+                self.failed.push(format!("{place},{deliveries},{},\"{why}\"]", pause.as_micros()));
+            }
+            Fate::Delivered(deliveries) => self.delivered.push(format!("{place},{deliveries}]")),
+            Fate::Settled | Fate::Parked { .. } => {}
+        }
+        true
+    }
+
+    /// The number of deliveries only grows: that it was delivered again may have been written already.
+    fn write(&mut self, connection: &mut Connection) -> Result<(), Error> {
+        let Open { delivered, failed, .. } = std::mem::take(self);
+        let deliveries = "p.deliveries = GREATEST(p.deliveries, d.n)";
+        let line = "CONCAT(UTC_TIMESTAMP(), 'Z delivery ', d.n, ': ', d.why)";
+        let failure = format!(
+            "{deliveries}, p.due_at = UTC_TIMESTAMP(6) + INTERVAL d.pause MICROSECOND, \
+             p.history = RIGHT(CONCAT_WS('\\n', p.history, {line}), {HISTORY_MAX})"
+        );
+        for (list, change) in [(delivered, deliveries), (failed, &failure)] {
+            if !list.is_empty() {
+                connection.query(format!(
+                    "UPDATE {} STRAIGHT_JOIN rowcall.pending AS p FORCE INDEX (PRIMARY) ON {SAME} SET {change}",
+                    places(&list)
+                ))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of an event's history; its end is kept.
+const HISTORY_MAX: usize = 8000;
+
 /// What joins a place in a list with its row: all three, so that an old note never means another event.
 const SAME: &str = "p.consumer = d.consumer AND p.position = d.position AND p.id = d.id";
 
-/// `[consumer, position, id]` and perhaps a number, as a table.
+/// `[consumer, position, id]`, and perhaps deliveries, a pause and a reason, as a table.
 fn places(list: &[String]) -> String {
     format!(
         "JSON_TABLE('[{}]', '$[*]' COLUMNS (consumer INT UNSIGNED PATH '$[0]', position BIGINT UNSIGNED PATH '$[1]', \
-         id BIGINT UNSIGNED PATH '$[2]', n INT UNSIGNED PATH '$[3]')) AS d",
+         id BIGINT UNSIGNED PATH '$[2]', n INT UNSIGNED PATH '$[3]', pause BIGINT UNSIGNED PATH '$[4]', \
+         why VARCHAR(100) PATH '$[5]')) AS d",
         list.join(",")
     )
 }
@@ -237,37 +310,33 @@ fn delete(list: &[String]) -> String {
     )
 }
 
+/// The beginning of a list's entry about it.
+fn triple_of(note: &Note) -> String {
+    format!("[{},{},{}", note.consumer, note.position, note.id)
+}
+
 fn place(note: &Note) -> String {
     format!("consumer = {} AND position = {} AND id = {}", note.consumer, note.position, note.id)
 }
 
-/// The history with another line; only its end is kept if it gets long.
+/// The history with another line.
 fn history(deliveries: u32, why: &str) -> String {
     let line = quoted(&format!("Z delivery {deliveries}: {why}"));
-    format!("RIGHT(CONCAT_WS('\\n', history, CONCAT(UTC_TIMESTAMP(), {line})), 8000)")
+    format!("RIGHT(CONCAT_WS('\\n', history, CONCAT(UTC_TIMESTAMP(), {line})), {HISTORY_MAX})")
 }
 
-fn failed(note: &Note, deliveries: u32, why: &str, pause: Duration) -> String {
-    format!(
-        "UPDATE rowcall.pending SET deliveries = {deliveries}, history = {}, \
-         due_at = UTC_TIMESTAMP(6) + INTERVAL {} MICROSECOND WHERE {}",
-        history(deliveries, why),
-        pause.as_micros(),
-        place(note)
-    )
-}
-
-/// A row of `pending`; or only its place, if it cannot be delivered any more.
-fn loaded(row: &[Option<&[u8]>], max_payload: usize) -> Result<Loaded, (u64, u64)> {
+/// A row of `pending`; or its place, and why it cannot be delivered any more.
+fn loaded(row: &[Option<&[u8]>], max_payload: usize) -> Result<Loaded, (u64, u64, Flaw)> {
     let &[position, id, subject, payload, headers, created_at, deliveries, due] = row else {
-        return Err((0, 0));
+        return Err((0, 0, Flaw::Subject));
     };
     let number = |value: Option<&[u8]>| -> Option<i64> { std::str::from_utf8(value?).ok()?.parse().ok() };
     let natural = |value| number(value).unwrap_or_default().unsigned_abs();
     let (position, id) = (natural(position), natural(id));
     let created_at = created_at.unwrap_or_default();
-    let event =
-        Row { id, subject, payload, headers, created_at }.event(max_payload).map_err(|_| (position, id))?;
+    let event = Row { id, subject, payload, headers, created_at }
+        .event(max_payload)
+        .map_err(|flaw| (position, id, flaw))?;
     let pause = number(due).map(|due| Duration::from_micros(due.max(0).unsigned_abs()));
     Ok(Loaded {
         position,

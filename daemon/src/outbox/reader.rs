@@ -5,14 +5,16 @@
 use super::desk::{Desk, News, Phase, Woken};
 use super::event::{Event, Row};
 use super::ledger::Ledger;
+use super::server::{check, check_writable, prepare, tell_durability};
 use super::statements;
 use rowcall_mysql::{Connection, Error, Options};
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Rows in one read. Larger reads were not faster.
-const ROWS_MAX: usize = 1000;
+pub(super) const ROWS_MAX: usize = 1000;
 
 /// Bytes in one read at most, after which the rest is left for the next; one row may be larger.
 const BYTES_MAX: usize = 4 << 20;
@@ -42,6 +44,8 @@ pub(super) struct Reader {
     pub(super) max_payload: usize,
     /// Bytes that may be handed on at a time.
     pub(super) batch_max: usize,
+    /// Rows in the next read: fewer while they are large, as what does not fit is read in vain.
+    pub(super) rows_max: Cell<usize>,
 }
 
 /// Why the reader cannot go on with a connection.
@@ -76,7 +80,10 @@ impl Reader {
         while !self.desk.is_leaving() {
             match self.serve(&mut pause) {
                 Ok(()) => break,
-                Err(trouble) => self.tell(trouble),
+                Err(trouble) => {
+                    self.desk.end_epoch();
+                    self.tell(trouble);
+                }
             }
             if !self.desk.pause(pause) {
                 break;
@@ -98,12 +105,12 @@ impl Reader {
         check_writable(&mut connection)?;
         self.say(Phase::Reading);
         tell_durability(&mut connection, logs_statements)?;
-        self.desk.begin_round();
         let mut ledger = Ledger::open(&mut connection)?;
         self.read_on(&mut connection, &mut ledger, pause)?;
         // The last answers of workers: the loop has read them, and sends no more.
         self.desk.wait_finished();
-        self.write_notes(&mut connection, &mut ledger)
+        while self.write_notes(&mut connection, &mut ledger)? {}
+        Ok(())
     }
 
     /// Waits until no other daemon reads this outbox. Says no if the daemon leaves meanwhile.
@@ -126,11 +133,11 @@ impl Reader {
     ) -> Result<(), Trouble> {
         let (mut look, mut swept) = (LOOK_FOUND, None::<Instant>);
         loop {
+            self.write_notes(connection, ledger)?;
             if swept.is_none_or(|swept| swept.elapsed() >= LOOK_MAX) {
-                ledger.sweep(connection, &self.desk)?;
+                self.sweep(connection, ledger)?;
                 swept = Some(Instant::now());
             }
-            self.write_notes(connection, ledger)?;
             for want in self.desk.take_wants() {
                 ledger.load(connection, &self.desk, &want, self.max_payload)?;
             }
@@ -173,10 +180,12 @@ impl Reader {
     fn read_until(&self, connection: &mut Connection, last: u64) -> Result<Found, Trouble> {
         let mut found = Found::default();
         let bytes_max = self.batch_max.min(BYTES_MAX);
-        connection.each_row(statements::read(last, ROWS_MAX), |row| {
+        connection.each_row(statements::read(last, self.rows_max.get()), |row| {
             found.add(row, self.max_payload);
             if found.bytes < bytes_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
+        let fits = found.bytes < bytes_max;
+        self.rows_max.set(if fits { (2 * self.rows_max.get()).min(ROWS_MAX) } else { found.rows() });
         Ok(found)
     }
 
@@ -194,40 +203,66 @@ impl Reader {
                 connection.query(statements::STILL_HERE)?;
             }
             let delete = statements::delete(&ids);
-            self.insist(connection, |connection| match &moves {
+            let written = self.insist(connection, |connection| match &moves {
                 None => connection.query(&delete).map(drop),
                 Some(moves) => in_transaction(connection, |connection| {
                     moves.iter().chain([&delete]).try_for_each(|sql| connection.query(sql).map(drop))
                 }),
             })?;
+            if !written {
+                // What was answered of these events is about rows that are not there.
+                self.desk.end_epoch();
+                return Ok(false);
+            }
         }
         for (id, reason) in found.flawed {
             tracing::warn!(id, reason, "an event can never be published; it is in rowcall.parked");
-            connection.query("START TRANSACTION")?;
-            connection.query(statements::park(id, reason))?;
-            connection.query(statements::delete(&[id]))?;
-            connection.query("COMMIT")?;
+            in_transaction(connection, |connection| {
+                for sql in
+                    [statements::park(id, reason), statements::COUNT_PARKED.into(), statements::delete(&[id])]
+                {
+                    connection.query(sql)?;
+                }
+                Ok(())
+            })?;
         }
         Ok(!self.desk.is_leaving())
     }
 
-    /// Writes down what became of consumers' events, and tells whoever wants to know.
-    fn write_notes(&self, connection: &mut Connection, ledger: &mut Ledger) -> Result<(), Trouble> {
+    /// Looks after consumers. Once it is known who they are, trouble with that keeps no event waiting:
+    /// someone may hold a lock on a row of theirs.
+    fn sweep(&self, connection: &mut Connection, ledger: &mut Ledger) -> Result<(), Trouble> {
+        match ledger.sweep(connection, &self.desk) {
+            Err(error) if ledger.knows_who_is_there() && !error.is_lost() => {
+                self.tell(Trouble::Sql(error));
+                check_writable(connection)
+            }
+            swept => {
+                swept?;
+                self.say(Phase::Reading);
+                Ok(())
+            }
+        }
+    }
+
+    /// Writes down what became of consumers' events, and tells whoever wants to know. Says whether it
+    /// has written something.
+    fn write_notes(&self, connection: &mut Connection, ledger: &mut Ledger) -> Result<bool, Trouble> {
         let notes = self.desk.take_notes();
         if notes.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let written = self.insist(connection, |connection| {
             in_transaction(connection, |connection| ledger.write(connection, &notes))
         })?;
         if !written {
-            return Ok(());
+            return Ok(false);
         }
         let confirm: Vec<_> = notes.into_iter().filter_map(|note| note.confirm).collect();
         if !confirm.is_empty() {
             self.desk.tell(News::Written(confirm));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Runs statements until they work or the connection is gone: a disk that is full must not make
@@ -313,69 +348,4 @@ pub(super) fn in_transaction<T>(
             Err(error)
         }
     }
-}
-
-/// Makes the session the reader's; says whether the binary log gets its statements themselves.
-fn prepare(connection: &mut Connection) -> Result<bool, Error> {
-    for statement in statements::SESSION {
-        connection.query(statement)?;
-    }
-    let logs_statements = connection.value(statements::LOGS_STATEMENTS)?.is_some();
-    if logs_statements {
-        connection.query(statements::SESSION_THAT_LOGS_STATEMENTS)?;
-    }
-    Ok(logs_statements)
-}
-
-/// Whether the server and the schema are ones to read from.
-fn check(connection: &mut Connection) -> Result<(), Trouble> {
-    check_writable(connection)?;
-    let edition = connection.value(statements::EDITION_HERE)?.unwrap_or_default();
-    if edition != statements::EDITION {
-        let known = statements::EDITION;
-        return Err(Trouble::Refused(format!(
-            "the schema rowcall is of edition {edition}, this daemon knows {known}: run `rowcall install` of this version"
-        )));
-    }
-    let engine = connection.value(statements::ENGINE_HERE)?.unwrap_or_default();
-    if engine != "InnoDB" {
-        return Err(Trouble::Refused(format!(
-            "the table rowcall.outbox is of the engine {engine}, which has no transactions; it must be InnoDB"
-        )));
-    }
-    Ok(())
-}
-
-fn check_writable(connection: &mut Connection) -> Result<(), Trouble> {
-    match connection.value(statements::READ_ONLY)?.as_deref() {
-        Some("0" | "OFF") => Ok(()),
-        _ => Err(Trouble::Refused("the server is read-only, so its source's daemon reads its events".into())),
-    }
-}
-
-/// What the server's settings make of a commit that was seen, for whoever has to decide about them.
-fn tell_durability(connection: &mut Connection, logs_statements: bool) -> Result<(), Trouble> {
-    let outcome = connection.query(statements::DURABILITY)?;
-    let Some([version, flush, log_bin, sync_binlog]) = outcome.rows.first().map(Vec::as_slice) else {
-        return Ok(());
-    };
-    let text =
-        |value: &Option<Vec<u8>>| String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned();
-    let (flush, log_bin, sync_binlog) = (text(flush), text(log_bin), text(sync_binlog));
-    let durable = flush == "1" && log_bin == "1" && sync_binlog == "1";
-    tracing::info!(
-        server = text(version),
-        innodb_flush_log_at_trx_commit = flush,
-        log_bin,
-        sync_binlog,
-        an_event_may_outlive_its_transaction_in_a_crash_of_the_server = !durable,
-        "outbox: the server's durability"
-    );
-    if logs_statements {
-        tracing::warn!(
-            "outbox: binlog_format is STATEMENT: where triggers publish, a replica may number events otherwise, \
-             and lose or repeat them when it is promoted; MIXED and ROW do not"
-        );
-    }
-    Ok(())
 }

@@ -90,7 +90,8 @@ impl Answer {
     /// What was said. Nothing at all is the shortest way to say that it is done.
     pub(crate) fn parse(payload: &[u8]) -> Answer {
         match payload {
-            b"" | b"+ACK" => Answer::Ack,
+            // `+OK` is what it once was; `+NXT` also asks for the next one, which comes anyway.
+            b"" | b"+ACK" | b"+OK" | b"+NXT" => Answer::Ack,
             b"+WPI" => Answer::Progress,
             b"+TERM" => Answer::Term,
             _ if payload.starts_with(b"+TERM ") => Answer::Term,
@@ -141,6 +142,7 @@ mod tests {
             |payload: &str, answer| assert_eq!(Answer::parse(payload.as_bytes()), answer, "{payload}");
         check("", Answer::Ack);
         check("+ACK", Answer::Ack);
+        check("+NXT", Answer::Ack);
         check("+WPI", Answer::Progress);
         check("+TERM", Answer::Term);
         check("+TERM because", Answer::Term);

@@ -86,6 +86,9 @@ pub(super) fn delete(ids: &[u64]) -> String {
     )
 }
 
+/// Counts a row that was given up before anyone could have it.
+pub(super) const COUNT_PARKED: &str = "UPDATE rowcall.status SET parked = parked + 1 WHERE consumer = ''";
+
 /// Copies a row to where the ones that were given up are.
 pub(super) fn park(id: u64, reason: &str) -> String {
     format!(

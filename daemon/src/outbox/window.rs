@@ -107,7 +107,8 @@ pub(crate) enum Verdict {
 }
 
 impl Window {
-    pub(crate) fn new(settings: Settings) -> Window {
+    /// One with nothing in it; what was counted of its consumer before goes on.
+    pub(crate) fn new(settings: Settings, tally: Tally) -> Window {
         Window {
             settings,
             entries: HashMap::new(),
@@ -120,7 +121,7 @@ impl Window {
             last: 0,
             complete: false,
             loading: false,
-            tally: Tally::default(),
+            tally,
         }
     }
 
@@ -131,6 +132,11 @@ impl Window {
         if self.complete {
             self.take_in(position, Rc::clone(event), 0, State::Waiting);
         }
+    }
+
+    /// Whether an event that was delivered so often may be delivered no more.
+    pub(crate) fn is_spent(&self, deliveries: u32) -> bool {
+        self.settings.max_deliveries > 0 && deliveries >= self.settings.max_deliveries
     }
 
     /// Takes in an event from the table; a pause that had begun goes on until then.
@@ -148,7 +154,8 @@ impl Window {
     /// Behind which position the table is to be read on, if it is time for that. The answer is
     /// awaited: it says so once.
     pub(crate) fn wants(&mut self) -> Option<u64> {
-        let plenty = self.entries.len() > (self.settings.max_unacked + AHEAD) / 2;
+        // Those whose key is taken do not count: behind them may be others that can go.
+        let plenty = self.ready.len() > AHEAD / 2;
         if self.complete || self.loading || plenty || !self.has_room() {
             return None;
         }
@@ -247,9 +254,9 @@ impl Window {
     /// Its delivery has failed; `delay` if its worker has said when to try again.
     pub(crate) fn fail(&mut self, position: u64, delay: Option<Duration>, now: Instant) -> Option<Verdict> {
         self.withdraw(position);
+        let is_spent = self.is_spent(self.entries.get(&position)?.deliveries);
         let entry = self.entries.get_mut(&position)?;
-        let most = self.settings.max_deliveries;
-        if most > 0 && entry.deliveries >= most {
+        if is_spent {
             self.settle(position);
             return Some(Verdict::Park);
         }
@@ -268,10 +275,10 @@ impl Window {
         let due = match entry.state {
             State::Waiting => return,
             State::Delivered { worker, next, .. } => {
-                if let Some(load) = self.loads.get_mut(&worker) {
-                    *load -= 1;
+                match self.loads.get_mut(&worker) {
+                    Some(load) if *load > 1 => *load -= 1,
+                    _ => drop(self.loads.remove(&worker)),
                 }
-                self.loads.retain(|_, load| *load > 0);
                 next
             }
             State::Delayed { until } => until,
@@ -377,16 +384,19 @@ mod tests {
     const NOTHING: [u64; 0] = [];
 
     fn window(max_unacked: usize) -> Window {
-        let mut window = Window::new(Settings {
-            id: 1,
-            name: "w".into(),
-            filter: b">".to_vec(),
-            ack_wait: 30 * SECOND,
-            max_deliveries: 3,
-            backoff: vec![SECOND, 5 * SECOND],
-            max_unacked,
-            paused: false,
-        });
+        let mut window = Window::new(
+            Settings {
+                id: 1,
+                name: "w".into(),
+                filter: b">".to_vec(),
+                ack_wait: 30 * SECOND,
+                max_deliveries: 3,
+                backoff: vec![SECOND, 5 * SECOND],
+                max_unacked,
+                paused: false,
+            },
+            Tally::default(),
+        );
         assert_eq!(window.wants(), Some(0));
         window.loaded(true);
         window

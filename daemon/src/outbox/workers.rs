@@ -10,6 +10,7 @@ use super::{HOLD, Outbox};
 use crate::slots::Key;
 use crate::{Daemon, Timer};
 use rowcall_wire::Message;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -28,12 +29,20 @@ impl Outbox {
         }
     }
 
+    /// A consumer's window, for someone who changes something in it.
     fn window(&mut self, consumer: u32) -> Option<&mut Window> {
-        self.consumers.iter_mut().find(|window| window.settings.id == consumer)
+        let index = self.index(consumer)?;
+        self.touched.insert(consumer);
+        self.consumers.get_mut(index)
+    }
+
+    fn index(&self, consumer: u32) -> Option<usize> {
+        self.consumers.binary_search_by_key(&consumer, |window| window.settings.id).ok()
     }
 
     fn window_of(&mut self, name: &str) -> Option<&mut Window> {
-        self.consumers.iter_mut().find(|window| window.settings.name == name)
+        let found = self.consumers.iter().find(|window| window.settings.name == name)?;
+        self.window(found.settings.id)
     }
 
     /// The consumers there are by now; what is in memory of those that stay, stays.
@@ -42,21 +51,42 @@ impl Outbox {
         for settings in all {
             match self.window(settings.id) {
                 Some(window) => window.settings = settings,
-                None => self.consumers.push(Window::new(settings)),
+                None => {
+                    let tally = self.tallies.remove(&settings.id).unwrap_or_default();
+                    self.touched.insert(settings.id);
+                    self.consumers.push(Window::new(settings, tally));
+                }
             }
         }
+        self.consumers.sort_by_key(|window| window.settings.id);
+    }
+
+    /// The reader's connection has ended: the next one tells everything anew.
+    fn begin_epoch(&mut self, epoch: u64) {
+        self.epoch = epoch;
+        self.tallies.extend(self.consumers.drain(..).map(|window| (window.settings.id, window.tally)));
     }
 
     fn on_loaded(&mut self, consumer: u32, events: Vec<Loaded>, all: bool, now: Instant) {
         let Some(window) = self.window(consumer) else { return };
+        let mut spent = Vec::new();
         for Loaded { position, event, deliveries, pause } in events {
-            window.load(position, event, deliveries, pause.map(|pause| now + pause));
+            if window.is_spent(deliveries) {
+                spent.push((position, event.id, deliveries));
+            } else {
+                window.load(position, event, deliveries, pause.map(|pause| now + pause));
+            }
         }
         window.loaded(all);
+        let why = "the daemon's end came before an answer";
+        for (position, id, deliveries) in spent {
+            let fate = Fate::Parked { deliveries, reason: MAX_DELIVERIES, why };
+            self.note((consumer, position, id), fate, None);
+        }
     }
 
     fn note(&self, (consumer, position, id): (u32, u64, u64), fate: Fate, confirm: Option<Vec<u8>>) {
-        self.desk.note(self.round, Note { consumer, position, id, fate, confirm });
+        self.desk.note(self.epoch, Note { consumer, position, id, fate, confirm });
     }
 
     /// A delivery has failed.
@@ -74,7 +104,8 @@ impl Outbox {
 
     /// Does what is due by now.
     fn expire(&mut self, now: Instant) {
-        let ids: Vec<u32> = self.consumers.iter().map(|window| window.settings.id).collect();
+        let due = |window: &&Window| window.next_due().is_some_and(|due| due <= now);
+        let ids: Vec<u32> = self.consumers.iter().filter(due).map(|window| window.settings.id).collect();
         for consumer in ids {
             while let Some(due) = self.window(consumer).and_then(|window| window.expire(now)) {
                 match due {
@@ -96,7 +127,7 @@ impl Outbox {
     }
 
     /// A worker's connection has ended: what it had is with nobody.
-    fn on_worker_gone(&mut self, worker: Key, now: Instant) {
+    fn take_back(&mut self, worker: Key, now: Instant) {
         let had = |window: &Window| {
             let id = window.settings.id;
             window.with(worker).into_iter().map(move |position| (id, position))
@@ -108,7 +139,7 @@ impl Outbox {
     }
 
     /// The worker has answered.
-    fn on_answer(&mut self, receipt: &Receipt<'_>, answer: &Answer, confirm: Option<Vec<u8>>, now: Instant) {
+    fn settle(&mut self, receipt: &Receipt<'_>, answer: &Answer, confirm: Option<Vec<u8>>, now: Instant) {
         let Some(window) = self.window_of(receipt.consumer) else { return };
         let (consumer, position) = (window.settings.id, receipt.position);
         let Some((event, deliveries)) = window.get(position) else { return };
@@ -138,15 +169,24 @@ impl Outbox {
     }
 
     /// Asks for more of the tables where little is left in memory, and tells what is counted.
-    fn keep_up(&mut self) {
-        let (desk, round) = (&self.desk, self.round);
-        for window in &mut self.consumers {
-            let consumer = window.settings.id;
+    fn keep_up(&mut self, touched: &BTreeSet<u32>) {
+        for &consumer in touched {
+            let Some(window) = self.index(consumer).and_then(|index| self.consumers.get_mut(index)) else {
+                continue;
+            };
             if let Some(behind) = window.wants() {
-                desk.want(round, Want { consumer, behind, rows: window.room() });
+                self.desk.want(self.epoch, Want { consumer, behind, rows: window.room() });
             }
-            desk.tell_tally(consumer, window.tally());
         }
+        let windows = touched.iter().filter_map(|&consumer| self.consumers.get(self.index(consumer)?));
+        self.desk.tell_tallies(windows.map(|window| (window.settings.id, window.tally())));
+    }
+
+    /// When to look again, unless that is set already: when something is due, or, if someone is waited
+    /// for who cannot take more, then.
+    fn next_deadline(&mut self, hold: Option<Instant>) -> Option<Instant> {
+        let next = self.consumers.iter().filter_map(Window::next_due).chain(hold).min()?;
+        self.deadline.is_sooner(next).then_some(next)
     }
 
     /// No more answers will come: what is open is written down.
@@ -195,10 +235,7 @@ impl Daemon {
         let now = self.now;
         let Some(outbox) = &mut self.outbox else { return };
         match news {
-            News::Round(round) => {
-                outbox.round = round;
-                outbox.consumers.clear();
-            }
+            News::Epoch(epoch) => outbox.begin_epoch(epoch),
             News::Consumers(all) => outbox.set_consumers(all),
             News::Loaded { consumer, events, all } => outbox.on_loaded(consumer, events, all, now),
             News::Gone { consumer, up_to } => {
@@ -219,8 +256,7 @@ impl Daemon {
         let answer = Answer::parse(message.payload());
         let now = self.now;
         let Some(outbox) = &mut self.outbox else { return };
-        outbox.on_answer(receipt, &answer, message.reply.map(Into::into), now);
-        self.serve_consumers();
+        outbox.settle(receipt, &answer, message.reply.map(Into::into), now);
     }
 
     /// Which delivery a message answers, if it is an answer to one.
@@ -230,65 +266,75 @@ impl Daemon {
 
     /// Someone subscribes to this: perhaps a worker that is waited for.
     pub(crate) fn on_new_worker(&mut self, filter: &[u8]) {
-        if self.outbox.is_some() && receipt::consumer_of(filter).is_some() {
-            self.serve_consumers();
+        let Some(outbox) = &mut self.outbox else { return };
+        if let Some(name) = receipt::consumer_of(filter) {
+            outbox.window_of(name);
         }
     }
 
-    /// A connection has ended.
+    /// A connection has ended. When the daemon leaves it is not the worker's fault.
     pub(crate) fn on_worker_gone(&mut self, worker: Key) {
         let now = self.now;
-        let Some(outbox) = self.outbox.as_mut().filter(|outbox| !outbox.consumers.is_empty()) else { return };
-        outbox.on_worker_gone(worker, now);
-        self.serve_consumers();
+        if self.leave_by.is_none()
+            && let Some(outbox) = &mut self.outbox
+        {
+            outbox.take_back(worker, now);
+        }
     }
 
-    /// Something of a consumer is due.
+    /// Something of a consumer is due; or was once, and the deadline is another one by now.
     pub(crate) fn on_consumers_deadline(&mut self) {
         let now = self.now;
         let Some(outbox) = &mut self.outbox else { return };
-        outbox.deadline = None;
-        outbox.expire(now);
-        self.serve_consumers();
+        if outbox.deadline.has_passed(now) {
+            outbox.expire(now);
+            self.set_consumers_deadline(None);
+        }
     }
 
-    /// Delivers whatever may be delivered, and sees to what comes next.
-    pub(crate) fn serve_consumers(&mut self) {
-        if self.leave_by.is_some() {
-            return;
-        }
-        let count = self.outbox.as_ref().map_or(0, |outbox| outbox.consumers.len());
-        let mut waits = false;
-        for index in 0..count {
-            waits |= !self.serve_consumer(index);
-        }
-        let now = self.now;
-        let Some(outbox) = &mut self.outbox else { return };
-        outbox.keep_up();
-        let due = outbox.consumers.iter().filter_map(Window::next_due).min();
-        let next = due.into_iter().chain(waits.then(|| now + HOLD)).min();
-        if let Some(next) = next.filter(|&next| outbox.deadline.is_none_or(|set| next < set)) {
-            outbox.deadline = Some(next);
+    fn set_consumers_deadline(&mut self, hold: Option<Instant>) {
+        if let Some(next) = self.outbox.as_mut().and_then(|outbox| outbox.next_deadline(hold)) {
             self.timers.set(next, Timer::Consumers);
         }
     }
 
+    /// Ends the turn for consumers: delivers whatever may be delivered of those for which something has
+    /// changed, and sees to what comes next.
+    pub(crate) fn serve_consumers(&mut self) {
+        let now = self.now;
+        let Some(outbox) = &mut self.outbox else { return };
+        if outbox.touched.is_empty() || self.leave_by.is_some() || outbox.desk.is_full() {
+            return;
+        }
+        let touched = std::mem::take(&mut outbox.touched);
+        let held: BTreeSet<u32> = touched.iter().copied().filter(|&consumer| !self.serve(consumer)).collect();
+        let Some(outbox) = &mut self.outbox else { return };
+        outbox.keep_up(&touched);
+        let hold = (!held.is_empty()).then(|| now + HOLD);
+        outbox.touched = held;
+        self.set_consumers_deadline(hold);
+    }
+
     /// Delivers of one consumer; says no if its workers are there and cannot take more now.
-    fn serve_consumer(&mut self, index: usize) -> bool {
+    fn serve(&mut self, consumer: u32) -> bool {
+        let Some(index) = self.outbox.as_ref().and_then(|outbox| outbox.index(consumer)) else { return true };
         // Whether subscribers lag concerns whoever publishes, and that is nobody here.
         let lagging = self.lagging;
         let mut goes = true;
         while let Some(Next { position, event, deliveries, name, more }) = self.next_of(index) {
-            let pool = self.workers(&name);
+            let all = self.workers(&name);
             let load =
-                |worker: &Key| self.outbox.as_ref().map(|outbox| outbox.consumers[index].load_of(*worker));
-            let Some(&(subscription, worker)) = pool.iter().min_by_key(|(_, worker)| load(worker)) else {
-                goes = !self.has_workers(&name);
+                |worker: Key| self.outbox.as_ref().map(|outbox| outbox.consumers[index].load_of(worker));
+            let able = all.iter().filter(|&&(_, worker)| self.is_able(worker));
+            let Some(&(subscription, worker)) = able.min_by_key(|&&(_, worker)| load(worker)) else {
+                goes = all.is_empty();
                 break;
             };
             let reply = receipt::reply_subject(&name, deliveries + 1, &event, position, more);
             self.round.begin_message();
-            if !self.deliver_event(subscription, &event, deliveries, &reply) {
+            goes = self.deliver_event(subscription, &event, deliveries, &reply);
+            self.end_spent();
+            if !goes {
                 break;
             }
             let now = self.now;
@@ -318,32 +364,21 @@ impl Daemon {
         self.deliver(None, to, &message)
     }
 
-    /// Whoever subscribes to a consumer's delivery subject, whatever their queue groups, and can take
-    /// something: one of them gets each event.
-    fn workers(&mut self, name: &str) -> Vec<(Key, Key)> {
+    /// Whether a worker can take something: it has not too much to read already.
+    fn is_able(&self, worker: Key) -> bool {
         let half = self.config.max_pending.0 / 2;
-        let all = self.subscribed(name);
-        let client = |key: Key| self.subscriptions.get(key).map(|subscription| subscription.client);
-        let able = |worker: &Key| {
-            self.clients.get(*worker).is_some_and(|client| client.is_open() && client.owed.len() <= half)
-        };
-        all.into_iter().filter_map(|key| Some((key, client(key).filter(able)?))).collect()
+        self.clients.get(worker).is_some_and(|client| client.is_open() && client.owed.len() <= half)
     }
 
-    fn has_workers(&mut self, name: &str) -> bool {
-        !self.subscribed(name).is_empty()
-    }
-
-    /// Subscriptions to exactly a consumer's delivery subject: someone who listens to everything is
-    /// no worker.
-    fn subscribed(&mut self, name: &str) -> Vec<Key> {
+    /// The workers of a consumer, as subscription and client: whoever subscribes to exactly its delivery
+    /// subject, whatever their queue groups. Someone who listens to everything is no worker.
+    fn workers(&mut self, name: &str) -> Vec<(Key, Key)> {
         let subject = receipt::delivery_subject(name);
         let matches = self.subjects.matches(subject.as_bytes());
-        let exact = |key: &&Key| {
-            self.subscriptions
-                .get(**key)
-                .is_some_and(|subscription| *subscription.filter == *subject.as_bytes())
+        let worker = |&key: &Key| {
+            let subscription = self.subscriptions.get(key)?;
+            (*subscription.filter == *subject.as_bytes()).then_some((key, subscription.client))
         };
-        matches.plain.iter().chain(matches.groups.iter().flatten()).filter(exact).copied().collect()
+        matches.plain.iter().chain(matches.groups.iter().flatten()).filter_map(worker).collect()
     }
 }
