@@ -3,16 +3,14 @@
 //! Single promises stand in committed.rs.
 
 mod account;
-mod listener;
-mod writers;
 
-use account::{Account, Fate, Name, Place};
+use harness::load::account::{Account, Fate, Name, Place};
+use harness::load::listener::Listener;
+use harness::load::writers::{WRITERS, Writers};
 use harness::outbox::{hold_reader, release_reader, until_empty};
 use harness::{Kind, Site};
-use listener::Listener;
 use rowcall_mysql::Connection;
 use std::collections::BTreeMap;
-use writers::{WRITERS, Writers};
 
 on_each_server!(
     what_is_committed_is_heard_once_and_nothing_else_is,

@@ -4,6 +4,7 @@
 
 pub mod children;
 pub mod daemon;
+pub mod load;
 pub mod nats_server;
 pub mod outbox;
 pub mod process;

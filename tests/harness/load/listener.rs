@@ -2,7 +2,7 @@
 //! after another. A daemon may be killed in the middle of a message: what was cut was not heard.
 
 use super::account::Heard;
-use harness::{Daemon, eventually};
+use crate::{Daemon, eventually};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 

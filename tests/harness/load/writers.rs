@@ -7,7 +7,7 @@
 //! and ends the test.
 
 use super::account::{Fate, Written};
-use harness::{Kind, Site, eventually};
+use crate::{Kind, Site, eventually};
 use rowcall_mysql::{Connection, Error, Options};
 use std::ops::Range;
 use std::sync::Arc;
