@@ -8,6 +8,7 @@ mod event;
 mod ledger;
 mod reader;
 mod receipt;
+mod sabotage;
 mod server;
 mod statements;
 mod window;
@@ -23,6 +24,7 @@ use event::Event;
 use reader::Reader;
 use rowcall_mysql::{OptionFiles, Options};
 use rowcall_wire::Message;
+use sabotage::Sabotage;
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -82,8 +84,8 @@ impl Outbox {
             ..Options::default()
         };
         let cannot = |error| format!("cannot start a thread: {error}");
-        let rows_max = Cell::new(reader::ROWS_MAX);
-        let reader = Reader { desk: Arc::clone(&desk), options, max_payload, batch_max, rows_max };
+        let (rows_max, sabotage) = (Cell::new(reader::ROWS_MAX), Sabotage::asked());
+        let reader = Reader { desk: Arc::clone(&desk), options, max_payload, batch_max, rows_max, sabotage };
         thread::Builder::new().name("reader".into()).spawn(move || reader.run()).map_err(cannot)?;
         Ok(Outbox {
             desk,

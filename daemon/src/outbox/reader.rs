@@ -5,6 +5,7 @@
 use super::desk::{Desk, News, Phase, Woken};
 use super::event::{Event, Row};
 use super::ledger::Ledger;
+use super::sabotage::Sabotage;
 use super::server::{check, check_writable, prepare, tell_durability};
 use super::statements;
 use rowcall_mysql::{Connection, Error, Options};
@@ -46,6 +47,8 @@ pub(super) struct Reader {
     pub(super) batch_max: usize,
     /// Rows in the next read: fewer while they are large, as what does not fit is read in vain.
     pub(super) rows_max: Cell<usize>,
+    /// Nothing, but in tests.
+    pub(super) sabotage: Sabotage,
 }
 
 /// Why the reader cannot go on with a connection.
@@ -142,6 +145,7 @@ impl Reader {
                 ledger.load(connection, &self.desk, &want, self.max_payload)?;
             }
             let mut found = self.read(connection)?;
+            self.sabotage.skim(&mut found.events);
             ledger.assign(&mut found.events);
             // Not before: a row that cannot be read must not make it connect ten times a second.
             *pause = CONNECT_MIN;
@@ -195,6 +199,7 @@ impl Reader {
         let ids: Vec<u64> = found.events.iter().map(|event| event.id).collect();
         let moves = ledger.moves(&found.events);
         if !ids.is_empty() {
+            self.sabotage.before(connection, &ids)?;
             if !self.desk.put(found.events) {
                 return Ok(false);
             }
@@ -202,7 +207,7 @@ impl Reader {
             while !self.desk.is_handed_on(LOOK_MAX) {
                 connection.query(statements::STILL_HERE)?;
             }
-            let delete = statements::delete(&ids);
+            let delete = self.sabotage.delete(&ids);
             let written = self.insist(connection, |connection| match &moves {
                 None => connection.query(&delete).map(drop),
                 Some(moves) => in_transaction(connection, |connection| {
