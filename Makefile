@@ -1,7 +1,7 @@
 # make demo    what Rowcall does, on a private server, in a minute
 # make test    everything that must hold: format, lints, unit tests, end-to-end tests on real servers
 # make bench   the speed goals, each beside its peer (ONLY="streams sql" runs some of them)
-# make soak    what takes too long for make test (ONLY="backlog" runs some of it)
+# make soak    what takes too long for make test (ONLY="faults" runs some of it)
 # make install the programs and the library below PREFIX
 # On Debian each installs what it misses (sudo only when not root).
 

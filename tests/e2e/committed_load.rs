@@ -4,13 +4,12 @@
 
 mod account;
 
-use harness::load::account::{Account, Fate, Name, Place};
+use harness::load::account::{Account, Fate};
 use harness::load::listener::Listener;
-use harness::load::writers::{WRITERS, Writers};
+use harness::load::writers::{END, WRITERS, Writers, kept};
 use harness::outbox::{hold_reader, release_reader, until_empty};
 use harness::{Kind, Site};
 use rowcall_mysql::Connection;
-use std::collections::BTreeMap;
 
 on_each_server!(
     what_is_committed_is_heard_once_and_nothing_else_is,
@@ -86,7 +85,6 @@ fn a_server_that_is_killed_loses_nothing(kind: Kind) {
     let writers = Writers::start(&site, true);
     listener.hear_more(3 * SOME);
     site.server.crash();
-    roll_back_what_was_prepared(&mut beside_writers(&site));
     listener.hear_more(3 * SOME);
     let account = Account { faults: 1, undone_at_most: WRITERS as usize, ..Account::default() };
     settle("the server killed", &mut site, writers, &listener, account);
@@ -98,21 +96,13 @@ fn beside_writers(site: &Site) -> Connection {
     Connection::connect(&site.server.options()).unwrap()
 }
 
-/// What XA has prepared outlives the crash and keeps its locks until someone decides.
-fn roll_back_what_was_prepared(sql: &mut Connection) {
-    for row in sql.query("XA RECOVER").unwrap().rows {
-        let name = String::from_utf8(row[3].clone().unwrap()).unwrap();
-        sql.query(format!("XA ROLLBACK '{name}'")).unwrap();
-    }
-}
-
 /// Ends the writers, waits until everything has been heard, and closes the account.
 fn settle(what: &str, site: &mut Site, writers: Writers, listener: &Listener, account: Account) {
     let written = writers.end();
     let mut sql = site.connect();
     until_empty(&mut sql);
     site.connect().query("CALL tell_end()").unwrap();
-    let heard = listener.until("the end");
+    let heard = listener.until(END);
     until_empty(&mut sql);
     assert_eq!(site.daemon().varz()["unheard_msgs"], 0, "something was handed on to nobody");
 
@@ -136,17 +126,4 @@ fn settle(what: &str, site: &mut Site, writers: Writers, listener: &Listener, ac
     assert!(verdict.disordered.is_empty(), "{:#?}", verdict.disordered);
     // A load without these would prove little.
     assert!(fates[0] >= 1000 && fates[1] >= 100, "{fates:?}");
-}
-
-/// What is committed, by the tables.
-fn kept(sql: &mut Connection) -> BTreeMap<Name, Place> {
-    let gaps = "SELECT COUNT(*) FROM counters WHERE n <> (SELECT COUNT(*) FROM published WHERE published.k = counters.k)";
-    assert_eq!(sql.value(gaps).unwrap().as_deref(), Some("0"), "the tables contradict each other");
-    let rows = sql.query("SELECT writer, number, k, n FROM published").unwrap().rows;
-    let number = |row: &[Option<Vec<u8>>], column: usize| {
-        std::str::from_utf8(row[column].as_ref().unwrap()).unwrap().parse::<u32>().unwrap()
-    };
-    rows.iter()
-        .map(|row| ((number(row, 0), number(row, 1)), (number(row, 2), u64::from(number(row, 3)))))
-        .collect()
 }

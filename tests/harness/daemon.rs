@@ -31,7 +31,15 @@ impl Daemon {
     /// # Panics
     /// If it does not start.
     pub fn start_with(socket: &Path, arguments: &[&str]) -> Daemon {
-        let child = Child::start("rowcalld", Daemon::command().arg("--socket").arg(socket).args(arguments));
+        Daemon::start_as(Daemon::command(), socket, arguments)
+    }
+
+    /// The same, of a command that was prepared.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start_as(mut command: Command, socket: &Path, arguments: &[&str]) -> Daemon {
+        let child = Child::start("rowcalld", command.arg("--socket").arg(socket).args(arguments));
         let address = |transport: &str| {
             let line = child.says(&format!("listening transport=\"{transport}\""));
             line.split("address=").nth(1).expect("the line has an address").to_owned()

@@ -5,5 +5,8 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod account;
+pub mod crew;
+pub mod durable;
 pub mod listener;
+pub mod settlement;
 pub mod writers;

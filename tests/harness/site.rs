@@ -20,6 +20,8 @@ pub struct Site {
     pub daemon: Option<Daemon>,
     /// Where the daemon listens.
     pub socket: PathBuf,
+    /// What the environment of daemons that read the outbox says beside what it always does.
+    pub environment: Vec<(&'static str, &'static str)>,
     /// Where all of it lives.
     pub folder: TempDir,
 }
@@ -62,7 +64,7 @@ impl Site {
         let folder = crate::folder();
         let socket = folder.path().join("rowcall.sock");
         let server = Server::start_with(kind, folder.path(), &socket, arguments);
-        Some(Site { server, daemon: None, socket, folder })
+        Some(Site { server, daemon: None, socket, environment: Vec::new(), folder })
     }
 
     /// All of it with the tables of committed mode, and no daemon.
@@ -119,7 +121,9 @@ impl Site {
         let file = self.outbox_file();
         let file = file.to_str().expect("the path is text");
         let arguments = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--outbox", file];
-        let daemon = Daemon::start_with(&self.socket, &arguments);
+        let mut command = Daemon::command();
+        command.envs(self.environment.iter().copied());
+        let daemon = Daemon::start_as(command, &self.socket, &arguments);
         daemon.child.says(words);
         self.daemon = Some(daemon);
     }

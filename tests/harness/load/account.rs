@@ -74,6 +74,13 @@ pub struct Verdict {
 impl Account {
     /// Compares everything with everything.
     pub fn verdict(&self) -> Verdict {
+        let mut verdict = self.compare();
+        self.check_repetitions(&mut verdict);
+        verdict
+    }
+
+    /// The same, however often something was heard.
+    pub fn compare(&self) -> Verdict {
         let mut verdict = Verdict::default();
         self.compare_with_tables(&mut verdict);
         let firsts = self.firsts(&mut verdict);
@@ -99,23 +106,26 @@ impl Account {
         }
     }
 
-    /// Each event when it was heard first, in that order. A fault may make what was handed on last
-    /// come again; nothing else does.
+    /// Each event when it was heard first, in that order.
     fn firsts(&self, verdict: &mut Verdict) -> Vec<(Name, Place)> {
-        let mut times = BTreeMap::<Name, usize>::new();
+        let mut known = BTreeSet::<Name>::new();
         let mut firsts = Vec::new();
         for heard in &self.heard {
-            let Some((name, place)) = parts(&heard.payload) else {
-                verdict.complaints.push(format!("heard what nobody writes: {heard:?}"));
-                continue;
-            };
+            match parts(&heard.payload) {
+                Some((name, place)) if known.insert(name) => firsts.push((name, place)),
+                Some(_) => verdict.repeated += 1,
+                None => verdict.complaints.push(format!("heard what nobody writes: {heard:?}")),
+            }
+        }
+        firsts
+    }
+
+    /// A fault may make what was handed on last come again; nothing else does.
+    fn check_repetitions(&self, verdict: &mut Verdict) {
+        let mut times = BTreeMap::<Name, usize>::new();
+        for (name, _) in self.heard.iter().filter_map(|heard| parts(&heard.payload)) {
             let times = times.entry(name).or_default();
             *times += 1;
-            if *times == 1 {
-                firsts.push((name, place));
-                continue;
-            }
-            verdict.repeated += 1;
             if *times > 1 + self.faults {
                 verdict.complain(name, "repeated without a reason");
             }
@@ -123,7 +133,6 @@ impl Account {
         if verdict.repeated > self.faults * BATCH {
             verdict.complaints.push(format!("{} repetitions are too many", verdict.repeated));
         }
-        firsts
     }
 
     fn compare_with_heard(&self, firsts: &[(Name, Place)], verdict: &mut Verdict) {
@@ -186,12 +195,13 @@ impl Account {
 }
 
 impl Verdict {
-    fn complain(&mut self, (writer, number): Name, what: &str) {
+    pub(super) fn complain(&mut self, (writer, number): Name, what: &str) {
         self.complaints.push(format!("event {number} of writer {writer}: {what}"));
     }
 }
 
-fn parts(payload: &str) -> Option<(Name, Place)> {
+/// What a payload says.
+pub(super) fn parts(payload: &str) -> Option<(Name, Place)> {
     let mut numbers = payload.split('-').map(|part| part.parse::<u64>().ok());
     let mut next = || numbers.next()?;
     let (writer, number, key, place) = (next()?, next()?, next()?, next()?);

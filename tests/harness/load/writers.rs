@@ -6,12 +6,13 @@
 //! deadlock of its own. Any error that was not provoked here is therefore somebody else's fault,
 //! and ends the test.
 
-use super::account::{Fate, Written};
+use super::account::{Fate, Name, Place, Written};
 use crate::{Kind, Site, eventually};
 use rowcall_mysql::{Connection, Error, Options};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 /// How many write at once.
@@ -32,6 +33,9 @@ const ONLOOKERS: u32 = 200;
 
 /// The number of the error "duplicate key".
 const DUPLICATE: u32 = 1062;
+
+/// What is published when everything else has been: `CALL tell_end()`.
+pub const END: &str = "the end";
 
 /// `tell` publishes about a key; a row in `orders` does so by its trigger. `published` says what was
 /// committed. Nobody may insert the order (0, 0) again.
@@ -57,12 +61,16 @@ const TABLES: [&str; 8] = [
 pub struct Writers {
     threads: Vec<JoinHandle<Vec<Written>>>,
     enough: Arc<AtomicBool>,
+    committed: Arc<AtomicUsize>,
     /// Open as long as their connections are.
     _onlookers: Vec<Connection>,
 }
 
 impl Writers {
     /// Makes the tables and begins.
+    ///
+    /// # Panics
+    /// If the server does not want that.
     pub fn start(site: &Site, the_server_may_crash: bool) -> Writers {
         let mut sql = site.connect();
         for statement in TABLES {
@@ -72,21 +80,47 @@ impl Writers {
             sql.query(format!("INSERT INTO counters (k) VALUES ({key})")).unwrap();
         }
         let enough = Arc::new(AtomicBool::new(false));
+        let committed = Arc::<AtomicUsize>::default();
         let start = |number| {
             let (options, kind, enough) = (site.server.options(), site.server.kind, Arc::clone(&enough));
-            thread::spawn(move || Writer::new(number, options, kind).write(&enough, the_server_may_crash))
+            let writer = Writer::new(number, options, kind, Arc::clone(&committed));
+            thread::spawn(move || writer.write(&enough, the_server_may_crash))
         };
         let _onlookers = (0..ONLOOKERS).map(|number| look_on(&site.server.options(), number)).collect();
         let threads = (1..=WRITERS).map(start).collect();
-        Writers { threads, enough, _onlookers }
+        Writers { threads, enough, committed, _onlookers }
+    }
+
+    /// How many events they know to be committed.
+    pub fn committed(&self) -> usize {
+        self.committed.load(Ordering::Relaxed)
     }
 
     /// Ends them between two transactions, and gives what they wrote.
+    ///
+    /// # Panics
+    /// If one of them met an error that it had not provoked.
     pub fn end(self) -> Vec<Written> {
         self.enough.store(true, Ordering::Relaxed);
         let ended = self.threads.into_iter().map(|thread| thread.join().expect("a writer has failed"));
         ended.flatten().collect()
     }
+}
+
+/// What is committed, by the tables.
+///
+/// # Panics
+/// If they contradict each other.
+pub fn kept(sql: &mut Connection) -> BTreeMap<Name, Place> {
+    let gaps = "SELECT COUNT(*) FROM counters WHERE n <> (SELECT COUNT(*) FROM published WHERE published.k = counters.k)";
+    assert_eq!(sql.value(gaps).unwrap().as_deref(), Some("0"), "the tables contradict each other");
+    let rows = sql.query("SELECT writer, number, k, n FROM published").unwrap().rows;
+    let number = |row: &[Option<Vec<u8>>], column: usize| {
+        std::str::from_utf8(row[column].as_ref().unwrap()).unwrap().parse::<u32>().unwrap()
+    };
+    rows.iter()
+        .map(|row| ((number(row, 0), number(row, 1)), (number(row, 2), u64::from(number(row, 3)))))
+        .collect()
 }
 
 struct Writer {
@@ -99,6 +133,9 @@ struct Writer {
     transaction: u32,
     /// Where the events are that COMMIT would commit now.
     live: Vec<usize>,
+    committed: Arc<AtomicUsize>,
+    /// The XA transaction that is open, and whether it was decided to commit it.
+    branch: Option<(String, bool)>,
 }
 
 fn connect(options: &Options, kind: Kind) -> Result<Connection, Error> {
@@ -118,10 +155,11 @@ fn look_on(options: &Options, number: u32) -> Connection {
 }
 
 impl Writer {
-    fn new(number: u32, options: Options, kind: Kind) -> Writer {
+    fn new(number: u32, options: Options, kind: Kind, committed: Arc<AtomicUsize>) -> Writer {
         let sql = connect(&options, kind).unwrap();
         let random = fastrand::Rng::with_seed(number.into());
-        Writer { number, options, kind, sql, random, written: Vec::new(), transaction: 0, live: Vec::new() }
+        let (written, live) = (Vec::new(), Vec::new());
+        Writer { number, options, kind, sql, random, written, transaction: 0, live, committed, branch: None }
     }
 
     fn write(mut self, enough: &AtomicBool, the_server_may_crash: bool) -> Vec<Written> {
@@ -130,14 +168,34 @@ impl Writer {
             self.live.clear();
             match self.transact() {
                 Ok(()) => {}
-                Err(error) if error.is_lost() && the_server_may_crash => {
-                    let back = || connect(&self.options, self.kind).ok();
-                    self.sql = eventually("the server is back", back);
-                }
+                Err(error) if error.is_lost() && the_server_may_crash => self.come_back(),
                 Err(error) => panic!("writer {}, transaction {}: {error}", self.number, self.transaction),
             }
         }
         self.written
+    }
+
+    /// Connects again. What XA has prepared outlives a crash and keeps its locks, also what was rolled
+    /// back shortly before; so the writer does what a coordinator does: the one that it had decided to
+    /// commit is committed, unless it is already, and all others are rolled back.
+    fn come_back(&mut self) {
+        let decided = self.branch.take().filter(|(_, decided)| *decided).map(|(name, _)| name);
+        let (options, kind, mine) = (&self.options, self.kind, format!("{}-", self.number));
+        self.sql = eventually("the server is back", || {
+            let mut sql = connect(options, kind).ok()?;
+            for row in sql.query("XA RECOVER").ok()?.rows {
+                let name = String::from_utf8(row[3].clone()?).unwrap();
+                if name.starts_with(&mine) {
+                    let name = format!("'{name}'");
+                    let verb = if decided.as_ref() == Some(&name) { "COMMIT" } else { "ROLLBACK" };
+                    sql.query(format!("XA {verb} {name}")).ok()?;
+                }
+            }
+            Some(sql)
+        });
+        if decided.is_some() {
+            self.seal(Fate::Committed);
+        }
     }
 
     /// One transaction of some kind.
@@ -217,15 +275,19 @@ impl Writer {
     fn xa(&mut self, commit: bool) -> Result<(), Error> {
         let keys = self.keys(4, KEYS);
         let name = format!("'{}-{}'", self.number, self.transaction);
+        self.branch = Some((name.clone(), false));
         self.sql.query(format!("XA START {name}"))?;
         self.tell(&keys)?;
         self.sql.query(format!("XA END {name}"))?;
         self.sql.query(format!("XA PREPARE {name}"))?;
         if commit {
-            self.decide(&format!("XA COMMIT {name}"))
+            self.branch = Some((name.clone(), true));
+            self.decide(&format!("XA COMMIT {name}"))?;
         } else {
-            self.sql.query(format!("XA ROLLBACK {name}")).map(drop)
+            self.sql.query(format!("XA ROLLBACK {name}"))?;
         }
+        self.branch = None;
+        Ok(())
     }
 
     fn keys(&mut self, count: usize, of: Range<u32>) -> Vec<u32> {
@@ -288,6 +350,9 @@ impl Writer {
     fn seal(&mut self, fate: Fate) {
         for &event in &self.live {
             self.written[event].fate = fate;
+        }
+        if fate == Fate::Committed {
+            self.committed.fetch_add(self.live.len(), Ordering::Relaxed);
         }
     }
 }
