@@ -14,7 +14,7 @@ LIBRARY := rowcall_$(subst .,_,$(VERSION)).so
 # Most end-to-end tests wait for servers, so more of them than there are cores run at a time.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: build release demo test check servers e2e bench soak install
+.PHONY: build release demo test check servers clients e2e bench soak install
 
 build:
 	tests/packages.sh build
@@ -36,12 +36,16 @@ check: build
 	cargo clippy -p rowcall-tests --test soak -- -D warnings
 	cargo test --workspace --exclude rowcall-tests
 
-# A server that cannot be had fails in CI; elsewhere its tests are skipped by name.
+# A server or client that cannot be had fails in CI; elsewhere its tests are skipped by name.
 servers:
 	tests/packages.sh test
 	tests/servers.sh $(CACHE)/servers || test -z "$$CI"
 
-e2e: build servers
+clients:
+	tests/packages.sh test
+	tests/clients.sh $(CACHE)/clients || test -z "$$CI"
+
+e2e: build servers clients
 	cargo test -p rowcall-tests --test e2e
 
 bench: release

@@ -9,7 +9,9 @@ set -eu
 build='gcc libc6-dev make pkg-config libmariadb-dev'
 demo="$build mariadb-server-core mariadb-client-core"
 # MySQL's own packages come by tests/servers.sh, which unpacks them instead of installing them.
-test="$demo nats-server sysbench debian-archive-keyring ca-certificates"
+# What tests/clients.sh needs to bring official clients.
+clients='python3-venv'
+test="$demo nats-server sysbench debian-archive-keyring ca-certificates $clients"
 bench="$demo nats-server postgresql"
 
 case ${1-} in

@@ -34,6 +34,7 @@ mod instant;
 mod leaving;
 mod monitoring;
 mod official_client;
+mod official_clients;
 mod old_server;
 mod protocol;
 mod replication;

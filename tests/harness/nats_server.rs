@@ -2,6 +2,7 @@
 
 use crate::children::Child;
 use crate::terminal::Terminal;
+use nix::sys::signal::Signal;
 use std::process::Command;
 
 /// A running nats-server.
@@ -10,21 +11,31 @@ pub struct NatsServer {
     pub child: Child,
     /// Its address.
     pub tcp: String,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl NatsServer {
     /// Starts one on a free port.
     pub fn start(settings: &str) -> NatsServer {
-        let folder = crate::folder();
+        NatsServer::start_at("127.0.0.1:-1", settings, crate::folder())
+    }
+
+    /// Ends it without a word, and starts another one, without settings, at the same address.
+    pub fn restart(mut self) -> NatsServer {
+        self.child.signal(Signal::SIGKILL);
+        self.child.wait();
+        NatsServer::start_at(&self.tcp, "", self.folder)
+    }
+
+    fn start_at(address: &str, settings: &str, folder: tempfile::TempDir) -> NatsServer {
         let config = folder.path().join("nats.conf");
-        std::fs::write(&config, format!("listen: \"127.0.0.1:-1\"\n{settings}\n"))
+        std::fs::write(&config, format!("listen: \"{address}\"\n{settings}\n"))
             .expect("a file can be written");
         let child = Child::start("nats-server", Command::new("nats-server").arg("-c").arg(&config));
         let line = child.says("Listening for client connections on ");
         let tcp = line.rsplit(' ').next().expect("the line ends with the address").to_owned();
         child.says("Server is ready");
-        NatsServer { child, tcp, _folder: folder }
+        NatsServer { child, tcp, folder }
     }
 
     /// Someone at a terminal.

@@ -1,0 +1,279 @@
+"""Plays scenarios with nats-py, the official client for Python: check.py URL SCENARIO...
+
+Prints "ok SCENARIO" after each. Where the server must end and come back it says "please stop" or
+"please kill" first, and whoever runs it does that. Anything that is not as it should be is a
+message on stderr and an exit code of 1.
+"""
+
+import asyncio
+import contextlib
+import sys
+
+import nats
+from nats.errors import MaxPayloadError, NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
+
+PATIENCE = 60  # seconds for what must come; nobody waits for them unless something is wrong
+A_MOMENT = 0.1  # long enough for what must not come
+
+
+@contextlib.asynccontextmanager
+async def connections(url, count, **options):
+    """So many connections; they are closed in the end."""
+    options = {"reconnect_time_wait": 0.05, "max_reconnect_attempts": -1, **options}
+    opened = [await nats.connect(url, **options) for _ in range(count)]
+    try:
+        yield opened[0] if count == 1 else opened
+    finally:
+        for connection in opened:
+            await connection.close()
+
+
+def equal(got, expected):
+    """Complains if this is not that."""
+    if got != expected:
+        raise AssertionError(f"expected {expected!r}, got {got!r}")
+
+
+async def heard(subscription, *expected):
+    """The next messages are these pairs of a subject and a payload, in this order."""
+    for pair in expected:
+        message = await subscription.next_msg(timeout=PATIENCE)
+        equal((message.subject, message.data), pair)
+
+
+async def silent(subscription):
+    """Nothing comes."""
+    try:
+        message = await subscription.next_msg(timeout=A_MOMENT)
+    except NatsTimeoutError:
+        return
+    raise AssertionError(f"nothing should have come, but {message.data!r} did")
+
+
+async def publish(url):
+    async with connections(url, 2) as (here, there):
+        subscription = await here.subscribe("shop.orders")
+        await here.flush()
+        largest = bytes(there.max_payload)
+        for payload in (b"one", b"", b"\r\n\0\xff", largest):
+            await there.publish("shop.orders", payload)
+            await heard(subscription, ("shop.orders", payload))
+        await there.publish("elsewhere", b"nobody")
+        try:
+            await there.publish("shop.orders", largest + b"x")
+        except MaxPayloadError:
+            pass
+        else:
+            raise AssertionError("more than max_payload was published")
+        await there.flush()
+        await silent(subscription)
+
+
+async def subscribe(url):
+    async with connections(url, 1) as nc:
+        # Ends after two messages; the other at once.
+        two, none = await nc.subscribe("few"), await nc.subscribe("few")
+        await two.unsubscribe(limit=2)
+        await none.unsubscribe()
+        rest = await nc.subscribe("few")
+        for payload in (b"one", b"two", b"three"):
+            await nc.publish("few", payload)
+        await nc.flush()
+        await heard(two, ("few", b"one"), ("few", b"two"))
+        await heard(rest, ("few", b"one"), ("few", b"two"), ("few", b"three"))
+        equal(two.delivered, 2)
+    async with connections(url, 1, no_echo=True) as deaf:
+        subscription = await deaf.subscribe("echo")
+        await deaf.publish("echo", b"x")
+        await deaf.flush()
+        await silent(subscription)
+
+
+async def wildcards(url):
+    async with connections(url, 1) as nc:
+        star, middle, rest = [await nc.subscribe(it) for it in ("shop.*", "shop.*.new", "shop.>")]
+        for subject in ("shop", "shop.orders", "shop.orders.new", "shop.orders.new.big", "shopping"):
+            await nc.publish(subject, subject.encode())
+        await nc.flush()
+        await heard(star, ("shop.orders", b"shop.orders"))
+        await heard(middle, ("shop.orders.new", b"shop.orders.new"))
+        for subject in ("shop.orders", "shop.orders.new", "shop.orders.new.big"):
+            await heard(rest, (subject, subject.encode()))
+        for subscription in (star, middle, rest):
+            await silent(subscription)
+
+
+async def queue(url):
+    async with connections(url, 4) as (publisher, *workers):
+        done = asyncio.Queue()
+        for number, worker in enumerate(workers):
+
+            async def work(job, number=number):
+                await done.put((number, int(job.data)))
+
+            await worker.subscribe("jobs.*", queue="workers", cb=work)
+            await worker.flush()
+        everyone = await publisher.subscribe("jobs.>")
+        for job in range(300):
+            await publisher.publish(f"jobs.{job}", str(job).encode())
+        results = [await asyncio.wait_for(done.get(), PATIENCE) for _ in range(300)]
+        equal(sorted(job for _, job in results), list(range(300)))
+        shares = [sum(number == worker for worker, _ in results) for number in range(3)]
+        if min(shares) < 50:
+            raise AssertionError(f"the work was not shared: {shares}")
+        await heard(everyone, *((f"jobs.{job}", str(job).encode()) for job in range(300)))
+
+
+async def request(url):
+    async with connections(url, 2) as (asker, worker):
+
+        async def answer(question):
+            await question.respond(b"you said " + question.data)
+
+        await worker.subscribe("ask", cb=answer)
+        await worker.subscribe("silent")
+        await worker.flush()
+        for number in range(100):
+            reply = await asker.request("ask", str(number).encode(), timeout=PATIENCE)
+            equal(reply.data, f"you said {number}".encode())
+        try:
+            await asker.request("silent", b"", timeout=A_MOMENT)
+        except NoRespondersError:
+            raise AssertionError("someone is there, who does not answer") from None
+        except NatsTimeoutError:
+            return
+        raise AssertionError("nobody answers, and an answer came")
+
+
+async def no_responders(url):
+    async with connections(url, 1) as nc:
+        try:
+            await nc.request("nobody.is.here", b"", timeout=PATIENCE)
+        except NoRespondersError:
+            return
+        raise AssertionError("nobody is there, and an answer came")
+
+
+async def headers(url):
+    async with connections(url, 1) as nc:
+        subscription = await nc.subscribe("with.headers")
+        await nc.publish("with.headers", b"body", headers={"Nats-Msg-Id": "7", "Color": "blue: light"})
+        message = await subscription.next_msg(timeout=PATIENCE)
+        equal((message.data, message.headers), (b"body", {"Nats-Msg-Id": "7", "Color": "blue: light"}))
+        await nc.publish("with.headers", b"", headers={"Alone": "yes"})
+        message = await subscription.next_msg(timeout=PATIENCE)
+        equal((message.data, message.headers), (b"", {"Alone": "yes"}))
+
+
+async def drain(url):
+    closed, worked = asyncio.Event(), []
+
+    async def on_closed():
+        closed.set()
+
+    async def work(message):
+        worked.append(int(message.data))
+
+    async with connections(url, 1) as staying:
+        leaving = await nats.connect(url, closed_cb=on_closed)
+        await leaving.subscribe("work", cb=work)
+        await leaving.flush()
+        for number in range(100):
+            await staying.publish("work", str(number).encode())
+        await staying.flush()
+        # What was on its way still comes, and then the end.
+        await leaving.drain()
+        await asyncio.wait_for(closed.wait(), PATIENCE)
+        equal(worked, list(range(100)))
+        try:
+            await staying.request("work", b"more", timeout=PATIENCE)
+        except NoRespondersError:
+            return
+        raise AssertionError("who has left still answers")
+
+
+async def survive(url, please, announced):
+    """The server ends and comes back, and the subscriptions are there again."""
+    back, leaving = asyncio.Event(), asyncio.Event()
+
+    async def on_reconnected():
+        back.set()
+
+    async def on_lame_duck():
+        leaving.set()
+
+    callbacks = {"reconnected_cb": on_reconnected, "lame_duck_mode_cb": on_lame_duck}
+    async with connections(url, 1, **callbacks) as nc:
+        plain, queued = await nc.subscribe("after.*"), await nc.subscribe("after.*", queue="q")
+        await nc.flush()
+        print(please, flush=True)
+        if announced:
+            await asyncio.wait_for(leaving.wait(), PATIENCE)
+        await asyncio.wait_for(back.wait(), PATIENCE)
+        async with connections(url, 1) as other:
+            await nc.flush()
+            await other.publish("after.all", b"back")
+            await heard(plain, ("after.all", b"back"))
+            await heard(queued, ("after.all", b"back"))
+
+
+async def restart(url):
+    await survive(url, "please kill", announced=False)
+
+
+async def leave(url):
+    await survive(url, "please stop", announced=True)
+
+
+async def consumer(url):
+    """Works for the durable consumer `mail`; the payload says what to do with each event."""
+    async with connections(url, 1) as nc:
+        events = await nc.subscribe("rowcall.consumer.mail", queue="workers")
+        seen = []
+        while len(seen) < 6:
+            event = await events.next_msg(timeout=PATIENCE)
+            deed, delivery = event.data.decode(), event.metadata.num_delivered
+            seen.append((deed, delivery))
+            equal((event.metadata.stream, event.metadata.consumer), ("rowcall", "mail"))
+            equal(event.headers["Rowcall-Id"], str(event.metadata.sequence.stream))
+            equal(event.headers.get("Rowcall-Deliveries"), None if delivery == 1 else str(delivery))
+            if deed == "term":
+                await event.term()
+            elif deed == "confirm":
+                await event.ack_sync(timeout=PATIENCE)
+            elif deed == "nak" and delivery == 1:
+                await event.in_progress()
+                await event.nak(delay=0.001)
+            else:
+                await event.in_progress()
+                await event.ack()
+        expected = [("ack", 1), ("confirm", 1), ("last", 1), ("nak", 1), ("nak", 2), ("term", 1)]
+        equal(sorted(seen), expected)
+
+
+SCENARIOS = {
+    "publish": publish,
+    "subscribe": subscribe,
+    "wildcards": wildcards,
+    "queue": queue,
+    "request": request,
+    "no-responders": no_responders,
+    "headers": headers,
+    "drain": drain,
+    "restart": restart,
+    "leave": leave,
+    "consumer": consumer,
+}
+
+
+async def main(url, *names):
+    for name in names:
+        try:
+            await SCENARIOS[name](url)
+        except Exception as error:
+            sys.exit(f"{name}: {error!r}")
+        print(f"ok {name}", flush=True)
+
+
+asyncio.run(main(*sys.argv[1:]))

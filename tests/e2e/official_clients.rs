@@ -1,0 +1,136 @@
+//! Official clients of other languages work unchanged: each plays the same scenarios, in a script of
+//! its own in tests/clients, against rowcalld and, so that a script which is wrong is found, against
+//! Debian's nats-server. (async-nats has a module of its own.)
+
+use crate::consumers::workers::{number, publish, until_number, until_settled, with_consumer};
+use harness::nats_server::NatsServer;
+use harness::{Child, Daemon, Kind, cache, folder, repository};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// What any server must do for a client.
+const CORE: [&str; 9] =
+    ["publish", "subscribe", "wildcards", "queue", "request", "no-responders", "headers", "drain", "restart"];
+
+#[derive(Clone, Copy, Debug)]
+enum Client {
+    /// nats-py.
+    Python,
+}
+
+macro_rules! each_client_in_each_test {
+    ($($module:ident: $client:ident),*) => {
+        $(mod $module {
+            use super::Client;
+            #[test] fn works_with_rowcalld() { super::works_with_rowcalld(Client::$client) }
+            #[test] fn works_with_nats_server() { super::works_with_nats_server(Client::$client) }
+            #[test] fn works_for_a_durable_consumer() { super::works_for_a_durable_consumer(Client::$client) }
+        })*
+    };
+}
+
+each_client_in_each_test!(python: Python);
+
+fn works_with_rowcalld(client: Client) {
+    let folder = folder();
+    let mut daemon = Daemon::start(&folder.path().join("rowcall.sock"));
+    let scenarios = [&CORE[..], &["leave"]].concat();
+    let Some(script) = Script::start(client, &daemon.tcp, &scenarios) else { return };
+    let again =
+        |gone: &Daemon| Daemon::start_with(&gone.socket, &["--listen", &gone.tcp, "--http", "127.0.0.1:0"]);
+    script.child.prints("please kill");
+    daemon.kill();
+    daemon = again(&daemon);
+    script.child.prints("please stop");
+    daemon.stop();
+    daemon = again(&daemon);
+    script.ends_well(&scenarios);
+    drop(daemon);
+}
+
+fn works_with_nats_server(client: Client) {
+    let server = NatsServer::start("");
+    let Some(script) = Script::start(client, &server.tcp, &CORE) else { return };
+    script.child.prints("please kill");
+    let _server = server.restart();
+    script.ends_well(&CORE);
+}
+
+fn works_for_a_durable_consumer(client: Client) {
+    let Some(site) = with_consumer(Kind::MariaDb, &["--backoff", "1ms"]) else { return };
+    let mut sql = site.connect();
+    for deed in ["ack", "confirm", "nak", "term", "last"] {
+        publish(&mut sql, deed);
+    }
+    let tcp = &site.daemon.as_ref().unwrap().tcp;
+    let Some(script) = Script::start(client, tcp, &["consumer"]) else { return };
+    script.ends_well(&["consumer"]);
+    until_settled(&mut sql);
+    until_number(&mut sql, "mail", "settled", 4);
+    until_number(&mut sql, "mail", "redelivered", 1);
+    assert_eq!(number(&mut sql, "mail", "parked"), 1);
+    let parked = sql.value("SELECT CONCAT(payload, ' ', reason) FROM rowcall.parked").unwrap();
+    assert_eq!(parked.as_deref(), Some("term terminated"));
+}
+
+/// A client's script under way.
+struct Script {
+    child: Child,
+}
+
+impl Script {
+    /// Starts the client's script; `None` where the client cannot be had.
+    fn start(client: Client, address: &str, scenarios: &[&str]) -> Option<Script> {
+        if !client.is_there() {
+            return None;
+        }
+        let mut command = client.command();
+        command.arg(format!("nats://{address}")).args(scenarios);
+        Some(Script { child: Child::start(&format!("{client:?}'s script"), &mut command) })
+    }
+
+    /// It has said "ok" to each of these, and found nothing to complain of.
+    #[track_caller]
+    fn ends_well(mut self, scenarios: &[&str]) {
+        let status = self.child.wait();
+        assert!(status.success(), "{status}:\n{}", self.child.said());
+        let said = self.child.said();
+        let expected: Vec<_> = scenarios.iter().map(|name| format!("ok {name}")).collect();
+        let passed: Vec<_> = said.lines().filter(|line| line.starts_with("ok ")).collect();
+        assert_eq!(passed, expected, "{said}");
+    }
+}
+
+impl Client {
+    /// What is there if the client is: tests/clients.sh brings it. If not, that is a failure in CI, and
+    /// a loud skip elsewhere.
+    fn is_there(self) -> bool {
+        let there = self.what_must_be_there().exists();
+        if !there {
+            let text = format!(
+                "the client of {self:?} is not there ({}): run make test",
+                self.what_must_be_there().display()
+            );
+            assert!(std::env::var_os("CI").is_none(), "{text}");
+            eprintln!("SKIPPED: {text}");
+        }
+        there
+    }
+
+    fn what_must_be_there(self) -> PathBuf {
+        match self {
+            Client::Python => cache().join("clients/python/requirements.txt"),
+        }
+    }
+
+    fn command(self) -> Command {
+        let source = |name: &str| repository().join("tests/clients").join(name);
+        match self {
+            Client::Python => {
+                let mut command = Command::new(cache().join("clients/python/bin/python"));
+                command.arg(source("check.py"));
+                command
+            }
+        }
+    }
+}
