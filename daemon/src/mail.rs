@@ -4,21 +4,22 @@
 //! Only the library, on the Unix socket, opens letters and asks for them; replies come from anywhere.
 
 use crate::mailbox::{Answer, Fate, Limits, Mailbox};
+use crate::timers::Soonest;
 use crate::{Daemon, Timer};
 use rowcall_wire::{Message, headers, subject};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The mailbox, and when it is looked at next.
 pub(crate) struct Mail {
     /// Whoever asks is known by where he awaits the answer.
     mailbox: Mailbox<Box<[u8]>>,
-    /// The earliest deadline set for it that has not come.
-    deadline: Option<Instant>,
+    /// The deadline set for it.
+    deadline: Soonest,
 }
 
 impl Mail {
     pub(crate) fn new(limits: Limits) -> Mail {
-        Mail { mailbox: Mailbox::new(limits), deadline: None }
+        Mail { mailbox: Mailbox::new(limits), deadline: Soonest::default() }
     }
 
     /// How many letters there are.
@@ -89,11 +90,12 @@ impl Daemon {
         self.post();
     }
 
-    /// The mailbox's deadline has passed.
+    /// A deadline of the mailbox has passed, if it is not an earlier one that was moved.
     pub(crate) fn on_mail_deadline(&mut self) {
-        self.mail.deadline = None;
-        self.mail.mailbox.expire(self.now);
-        self.post();
+        if self.mail.deadline.has_passed(self.now) {
+            self.mail.mailbox.expire(self.now);
+            self.post();
+        }
     }
 
     /// Tells those who ask what there is to be told, and sets a timer for what is over next, unless an
@@ -108,9 +110,8 @@ impl Daemon {
             }
         }
         if let Some(at) = self.mail.mailbox.next()
-            && self.mail.deadline.is_none_or(|set| at < set)
+            && self.mail.deadline.is_sooner(at)
         {
-            self.mail.deadline = Some(at);
             self.timers.set(at, Timer::Mail);
         }
     }
