@@ -6,6 +6,7 @@
 mod desk;
 mod event;
 mod ledger;
+mod portion;
 mod reader;
 mod receipt;
 mod sabotage;
@@ -84,8 +85,8 @@ impl Outbox {
             ..Options::default()
         };
         let cannot = |error| format!("cannot start a thread: {error}");
-        let (rows_max, sabotage) = (Cell::new(reader::ROWS_MAX), Sabotage::asked());
-        let reader = Reader { desk: Arc::clone(&desk), options, max_payload, batch_max, rows_max, sabotage };
+        let (portion, sabotage) = (Cell::default(), Sabotage::asked());
+        let reader = Reader { desk: Arc::clone(&desk), options, max_payload, batch_max, portion, sabotage };
         thread::Builder::new().name("reader".into()).spawn(move || reader.run()).map_err(cannot)?;
         Ok(Outbox {
             desk,

@@ -8,6 +8,7 @@ mod upkeep;
 
 use super::desk::{Desk, Fate, Loaded, News, Note, Want};
 use super::event::{Event, Flaw, Row};
+use super::portion::{BYTES_MAX, Portion};
 use super::reader::{Trouble, in_transaction};
 use super::window::Settings;
 use rowcall_mysql::{Connection, Error, Row as Values, quoted};
@@ -15,12 +16,6 @@ use rowcall_wire::subject;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
-
-/// Rows that are loaded, dropped or deleted at a time.
-const ROWS_MAX: usize = 1000;
-
-/// Bytes that are loaded at a time; one row may be larger.
-const BYTES_MAX: usize = 4 << 20;
 
 /// Rows that one statement names: some hundred kilobytes of text, far below what a server takes.
 const PLACES_MAX: usize = 5000;
@@ -46,8 +41,8 @@ pub(super) struct Ledger {
     /// What was last written to `status`, and how many sweeps ago everything was.
     shown: HashMap<String, String>,
     age: u32,
-    /// Rows to load at a time: fewer while they are large, as what does not fit is read in vain.
-    rows_max: usize,
+    /// How many rows to load next.
+    portion: Portion,
 }
 
 impl Ledger {
@@ -65,7 +60,7 @@ impl Ledger {
             odd: Vec::new(),
             shown: HashMap::new(),
             age: 0,
-            rows_max: ROWS_MAX,
+            portion: Portion::default(),
         })
     }
 
@@ -132,7 +127,7 @@ impl Ledger {
         want: &Want,
         max_payload: usize,
     ) -> Result<(), Trouble> {
-        let (consumer, behind, limit) = (want.consumer, want.behind, want.rows.min(self.rows_max));
+        let (consumer, behind, limit) = (want.consumer, want.behind, want.rows.min(self.portion.rows()));
         let sql = format!(
             "SELECT position, id, subject, payload, headers, created_at, deliveries, \
              TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), due_at) FROM rowcall.pending \
@@ -150,8 +145,9 @@ impl Ledger {
             }
             if bytes < BYTES_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        let all = rows < limit && bytes < BYTES_MAX;
-        self.rows_max = if bytes < BYTES_MAX { (2 * self.rows_max).min(ROWS_MAX) } else { rows };
+        let fitted = bytes < BYTES_MAX;
+        let all = rows < limit && fitted;
+        self.portion = self.portion.after(rows, fitted);
         for (position, id, flaw) in flawed {
             // Only a limit that was lowered since it was read makes it so.
             let why = "it cannot be published any more";

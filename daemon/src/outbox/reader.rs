@@ -5,6 +5,7 @@
 use super::desk::{Desk, News, Phase, Woken};
 use super::event::{Event, Row};
 use super::ledger::Ledger;
+use super::portion::{BYTES_MAX, Portion};
 use super::sabotage::Sabotage;
 use super::server::{check, check_writable, prepare, tell_durability};
 use super::statements;
@@ -13,12 +14,6 @@ use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Rows in one read. Larger reads were not faster.
-pub(super) const ROWS_MAX: usize = 1000;
-
-/// Bytes in one read at most, after which the rest is left for the next; one row may be larger.
-const BYTES_MAX: usize = 4 << 20;
 
 /// How soon to look again for a row that SQL has poked for and that is not there yet: a poke comes
 /// before its COMMIT. Each look in vain makes the next one wait a quarter longer, so that an event
@@ -45,8 +40,8 @@ pub(super) struct Reader {
     pub(super) max_payload: usize,
     /// Bytes that may be handed on at a time.
     pub(super) batch_max: usize,
-    /// Rows in the next read: fewer while they are large, as what does not fit is read in vain.
-    pub(super) rows_max: Cell<usize>,
+    /// How many rows to read next.
+    pub(super) portion: Cell<Portion>,
     /// Nothing, but in tests.
     pub(super) sabotage: Sabotage,
 }
@@ -184,12 +179,11 @@ impl Reader {
     fn read_until(&self, connection: &mut Connection, last: u64) -> Result<Found, Trouble> {
         let mut found = Found::default();
         let bytes_max = self.batch_max.min(BYTES_MAX);
-        connection.each_row(statements::read(last, self.rows_max.get()), |row| {
+        connection.each_row(statements::read(last, self.portion.get().rows()), |row| {
             found.add(row, self.max_payload);
             if found.bytes < bytes_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        let fits = found.bytes < bytes_max;
-        self.rows_max.set(if fits { (2 * self.rows_max.get()).min(ROWS_MAX) } else { found.rows() });
+        self.portion.set(self.portion.get().after(found.rows(), found.bytes < bytes_max));
         Ok(found)
     }
 

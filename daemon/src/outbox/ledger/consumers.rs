@@ -1,8 +1,9 @@
 //! Which durable consumers there are, as the administrator's table has it, and what is done when one
 //! comes, changes or goes. What they have stands in outbox/ledger.rs.
 
-use super::{Consumer, Ledger, ROWS_MAX, delete, number, text, triple};
+use super::{Consumer, Ledger, delete, number, text, triple};
 use crate::outbox::desk::{Desk, News};
+use crate::outbox::portion::ROWS_MAX;
 use crate::outbox::reader::in_transaction;
 use crate::outbox::window::Settings;
 use rowcall_mysql::{Connection, Error, Row as Values, quoted};

@@ -1,8 +1,9 @@
 //! What is looked after every second: what is too old or too much, what shall be tried again, and what
 //! the table `status` tells of it all. What happens to single events stands in outbox/ledger.rs.
 
-use super::{Consumer, Ledger, ROWS_MAX, delete, number, text, triple};
+use super::{Consumer, Ledger, delete, number, text, triple};
 use crate::outbox::desk::{Desk, News};
+use crate::outbox::portion::ROWS_MAX;
 use crate::outbox::reader::in_transaction;
 use crate::outbox::window::{Settings, Tally};
 use rowcall_mysql::{Connection, Error, Row as Values, quoted};
