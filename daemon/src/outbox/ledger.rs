@@ -203,7 +203,7 @@ impl Ledger {
             deliveries,
             "an event was given up; it is in rowcall.parked"
         );
-        let (name, history) = (quoted(name), history(deliveries, why));
+        let (name, history) = (quoted(name), history(&deliveries.to_string(), &quoted(why)));
         let placed = connection.query(format!(
             "REPLACE INTO rowcall.parked (id, consumer, subject, payload, headers, created_at, reason, history) \
              SELECT id, {name}, subject, payload, headers, created_at, '{reason}', {history} \
@@ -253,7 +253,6 @@ impl Open {
         let place = triple_of(note);
         match &note.fate {
             Fate::Failed { deliveries, why, pause } => {
-                let why = why.replace('\'', "''");
                 self.failed.push(format!("{place},{deliveries},{},\"{why}\"]", pause.as_micros()));
             }
             Fate::Delivered(deliveries) => self.delivered.push(format!("{place},{deliveries}]")),
@@ -266,10 +265,9 @@ impl Open {
     fn write(&mut self, connection: &mut Connection) -> Result<(), Error> {
         let Open { delivered, failed, .. } = std::mem::take(self);
         let deliveries = "p.deliveries = GREATEST(p.deliveries, d.n)";
-        let line = "CONCAT(UTC_TIMESTAMP(), 'Z delivery ', d.n, ': ', d.why)";
+        let history = history("d.n", "d.why");
         let failure = format!(
-            "{deliveries}, p.due_at = UTC_TIMESTAMP(6) + INTERVAL d.pause MICROSECOND, \
-             p.history = RIGHT(CONCAT_WS('\\n', p.history, {line}), {HISTORY_MAX})"
+            "{deliveries}, p.due_at = UTC_TIMESTAMP(6) + INTERVAL d.pause MICROSECOND, p.history = {history}"
         );
         for (list, change) in [(delivered, deliveries), (failed, &failure)] {
             if !list.is_empty() {
@@ -292,10 +290,10 @@ const SAME: &str = "p.consumer = d.consumer AND p.position = d.position AND p.id
 /// `[consumer, position, id]`, and perhaps deliveries, a pause and a reason, as a table.
 fn places(list: &[String]) -> String {
     format!(
-        "JSON_TABLE('[{}]', '$[*]' COLUMNS (consumer INT UNSIGNED PATH '$[0]', position BIGINT UNSIGNED PATH '$[1]', \
+        "JSON_TABLE({}, '$[*]' COLUMNS (consumer INT UNSIGNED PATH '$[0]', position BIGINT UNSIGNED PATH '$[1]', \
          id BIGINT UNSIGNED PATH '$[2]', n INT UNSIGNED PATH '$[3]', pause BIGINT UNSIGNED PATH '$[4]', \
          why VARCHAR(100) PATH '$[5]')) AS d",
-        list.join(",")
+        quoted(&format!("[{}]", list.join(",")))
     )
 }
 
@@ -315,10 +313,10 @@ fn place(note: &Note) -> String {
     format!("consumer = {} AND position = {} AND id = {}", note.consumer, note.position, note.id)
 }
 
-/// The history with another line.
-fn history(deliveries: u32, why: &str) -> String {
-    let line = quoted(&format!("Z delivery {deliveries}: {why}"));
-    format!("RIGHT(CONCAT_WS('\\n', history, CONCAT(UTC_TIMESTAMP(), {line})), {HISTORY_MAX})")
+/// The history with another line, about this delivery; both are SQL.
+fn history(delivery: &str, why: &str) -> String {
+    let line = format!("CONCAT(UTC_TIMESTAMP(), 'Z delivery ', {delivery}, ': ', {why})");
+    format!("RIGHT(CONCAT_WS('\\n', history, {line}), {HISTORY_MAX})")
 }
 
 /// A row of `pending`; or its place, and why it cannot be delivered any more.
