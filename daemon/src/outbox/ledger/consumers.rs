@@ -26,8 +26,7 @@ impl Ledger {
     ) -> Result<(), Error> {
         let rows = connection.query(CONSUMERS)?.rows;
         let consumers = self.sensible(&rows);
-        let first = !self.has_looked;
-        if consumers == self.consumers && !first {
+        if consumers == self.consumers && self.has_looked {
             return Ok(());
         }
         let new: Vec<u32> = rows.iter().filter(|row| number(row, 10) == 1).map(id).collect();
@@ -59,17 +58,26 @@ impl Ledger {
     /// The consumers in these rows. One that makes no sense any more stays what it was: a slip of the
     /// pen must not cost what waits.
     fn sensible(&mut self, rows: &[Values]) -> Vec<Consumer> {
-        let odd: Vec<u32> = rows.iter().filter(|row| consumer(row).is_none()).map(id).collect();
-        for row in rows.iter().filter(|row| odd.contains(&id(row)) && !self.odd.contains(&id(row))) {
-            let (name, filter) = (text(row, 1), text(row, 2));
-            tracing::warn!(
-                name,
-                filter,
-                "a consumer's name or filter is none; it stays what it was, if it was anything"
-            );
+        let (mut consumers, mut odd) = (Vec::new(), Vec::new());
+        for row in rows {
+            let id = id(row);
+            if let Some(consumer) = consumer(row) {
+                consumers.push(consumer);
+                continue;
+            }
+            if !self.odd.contains(&id) {
+                let (name, filter) = (text(row, 1), text(row, 2));
+                tracing::warn!(
+                    name,
+                    filter,
+                    "a consumer's name or filter is none; it stays what it was, if it was anything"
+                );
+            }
+            odd.push(id);
+            consumers.extend(self.consumer(id).cloned());
         }
         self.odd = odd;
-        rows.iter().filter_map(|row| consumer(row).or_else(|| self.consumer(id(row)).cloned())).collect()
+        consumers
     }
 
     /// What waited for consumers that are gone.
@@ -136,7 +144,7 @@ fn consumer(row: &Values) -> Option<Consumer> {
     let milliseconds = |text: &str| text.trim().parse().ok().map(Duration::from_millis);
     let backoff: Vec<_> = text(row, 5).split(',').filter_map(milliseconds).collect();
     let settings = Settings {
-        id: number(row, 0) as u32,
+        id: id(row),
         name,
         filter,
         ack_wait: Duration::from_millis(number(row, 3).max(1)),
