@@ -7,6 +7,7 @@ use crate::outbox::portion::ROWS_MAX;
 use crate::outbox::reader::in_transaction;
 use crate::outbox::window::{Settings, Tally};
 use rowcall_mysql::{Connection, Error, Row as Values, quoted};
+use std::collections::{HashMap, HashSet};
 
 /// What is written to `status` though nothing has changed, so that it can be seen to be alive: every
 /// so many sweeps, which come every second.
@@ -72,40 +73,54 @@ impl Ledger {
         in_transaction(connection, |connection| {
             rows.iter().try_for_each(|row| self.retry_one(connection, number(row, 0), &text(row, 1)))
         })?;
-        for Consumer { settings, .. } in &self.consumers {
+        let names: HashSet<String> = rows.iter().map(|row| text(row, 1)).collect();
+        for Consumer { settings, .. } in self.consumers.iter().filter(|it| names.contains(&it.settings.name))
+        {
             desk.tell(News::More(settings.id));
         }
         Ok(())
     }
 
-    /// Moves a parked event back to where it came from: a consumer's behind everything that waits for
-    /// it; what could not be published at all to the outbox. What finds no place stays parked.
+    /// Moves a parked event back to where it came from, if that is still there.
     fn retry_one(&mut self, connection: &mut Connection, id: u64, name: &str) -> Result<(), Error> {
         let it = format!("id = {id} AND consumer = {}", quoted(name));
-        let known = self.consumers.iter().find(|consumer| consumer.settings.name == name);
-        let (back, consumer) = match known {
-            Some(consumer) => {
-                self.position += 1;
-                (back_to(consumer, self.position - 1), Some(consumer.settings.id))
+        let known = self.consumers.iter().find(|consumer| consumer.settings.name == name).cloned();
+        if known.is_some() || name.is_empty() {
+            let moved = self.bring_back(connection, &it, known.as_ref())?;
+            if moved == 0 {
+                tracing::warn!(
+                    id,
+                    consumer = name,
+                    "not sent again: it is not parked, or older than its consumer may have it"
+                );
             }
-            None if name.is_empty() => (BACK_TO_OUTBOX.to_owned(), None),
-            None => return connection.query(format!("DELETE FROM rowcall.retries WHERE {it}")).map(drop),
-        };
-        let moved =
-            connection.query(format!("{back} FROM rowcall.parked WHERE {it}{}", young(known)))?.affected;
-        if moved > 0 {
-            connection.query(format!("DELETE FROM rowcall.parked WHERE {it}"))?;
-        } else {
-            tracing::warn!(
-                id,
-                consumer = name,
-                "not sent again: it is not parked, or older than its consumer may have it"
-            );
-        }
-        if let Some(sql) = consumer.and_then(|id| self.count(id, &format!("pending = pending + {moved}"))) {
-            connection.query(sql)?;
         }
         connection.query(format!("DELETE FROM rowcall.retries WHERE {it}")).map(drop)
+    }
+
+    /// To a consumer, behind everything that waits for it; or to the outbox, if it could not be
+    /// published at all. What finds no place stays parked. Says how many rows have moved.
+    fn bring_back(
+        &mut self,
+        connection: &mut Connection,
+        it: &str,
+        consumer: Option<&Consumer>,
+    ) -> Result<u64, Error> {
+        let to =
+            consumer.map_or_else(|| BACK_TO_OUTBOX.to_owned(), |consumer| back_to(consumer, self.position));
+        self.position += u64::from(consumer.is_some());
+        let young = young(consumer);
+        let moved = connection.query(format!("{to} FROM rowcall.parked WHERE {it}{young}"))?.affected;
+        if moved == 0 {
+            return Ok(0);
+        }
+        connection.query(format!("DELETE FROM rowcall.parked WHERE {it}"))?;
+        let count =
+            |consumer: &Consumer| self.count(consumer.settings.id, &format!("pending = pending + {moved}"));
+        if let Some(sql) = consumer.and_then(count) {
+            connection.query(sql)?;
+        }
+        Ok(moved)
     }
 
     /// Refreshes `status`, where something has changed.
@@ -120,34 +135,39 @@ impl Ledger {
         let row = connection.query(format!("SELECT {waiting}, {oldest}"))?.rows;
         let row = row.into_iter().next().unwrap_or_default();
         let outbox = format!("pending = {}, oldest = {}", number(&row, 0), time(&row, 1));
-        self.show_one(connection, "", outbox)?;
-        for consumer in self.consumers.clone() {
-            let Settings { id, name, .. } = consumer.settings;
+        show(connection, &mut self.shown, "", outbox)?;
+        for Consumer { settings: Settings { id, name, .. }, .. } in &self.consumers {
             let oldest = connection.query(format!(
                 "SELECT created_at FROM rowcall.pending WHERE consumer = {id} ORDER BY position LIMIT 1"
             ))?;
             let oldest = time(&oldest.rows.into_iter().next().unwrap_or_default(), 0);
-            let Tally { unacked, delivered, redelivered } = desk.tally(id);
+            let Tally { unacked, delivered, redelivered } = desk.tally(*id);
             let numbers = format!(
                 "oldest = {oldest}, unacked = {unacked}, delivered = {delivered}, redelivered = {redelivered}"
             );
-            self.show_one(connection, &name, numbers)?;
+            show(connection, &mut self.shown, name, numbers)?;
         }
         Ok(())
     }
+}
 
-    fn show_one(&mut self, connection: &mut Connection, name: &str, numbers: String) -> Result<(), Error> {
-        if self.shown.get(name) == Some(&numbers) {
-            return Ok(());
-        }
-        let consumer = quoted(name);
-        connection.query(format!("INSERT IGNORE INTO rowcall.status (consumer) VALUES ({consumer})"))?;
-        connection.query(format!(
-            "UPDATE rowcall.status SET {numbers}, refreshed_at = CURRENT_TIMESTAMP(6) WHERE consumer = {consumer}"
-        ))?;
-        self.shown.insert(name.to_owned(), numbers);
-        Ok(())
+/// Writes a row of `status`, unless it says so already.
+fn show(
+    connection: &mut Connection,
+    shown: &mut HashMap<String, String>,
+    name: &str,
+    numbers: String,
+) -> Result<(), Error> {
+    if shown.get(name) == Some(&numbers) {
+        return Ok(());
     }
+    let consumer = quoted(name);
+    connection.query(format!("INSERT IGNORE INTO rowcall.status (consumer) VALUES ({consumer})"))?;
+    connection.query(format!(
+        "UPDATE rowcall.status SET {numbers}, refreshed_at = CURRENT_TIMESTAMP(6) WHERE consumer = {consumer}"
+    ))?;
+    shown.insert(name.to_owned(), numbers);
+    Ok(())
 }
 
 const BACK_TO_OUTBOX: &str = "INSERT INTO rowcall.outbox (subject, payload, headers, created_at) \
