@@ -54,6 +54,13 @@ struct Papers {
     phase: Phase,
 }
 
+impl Papers {
+    /// Whether so much is to be written down already that nothing more should be delivered.
+    fn is_full(&self) -> bool {
+        self.notes.len() >= NOTES_MAX
+    }
+}
+
 /// What the reader has for the loop.
 pub(super) enum News {
     /// A connection has ended: nothing is known of any consumer. Notes are of this epoch from now on.
@@ -187,7 +194,7 @@ impl Desk {
     /// Whether so much is to be written down already that nothing more should be delivered; the bell
     /// tells when that is over.
     pub(super) fn is_full(&self) -> bool {
-        self.papers().notes.len() >= NOTES_MAX
+        self.papers().is_full()
     }
 
     /// More of a consumer's table is wanted, in this epoch.
@@ -200,7 +207,7 @@ impl Desk {
     }
 
     /// What is counted of these consumers by now.
-    pub(super) fn tell_tallies(&self, tallies: impl Iterator<Item = (u32, Tally)>) {
+    pub(super) fn tell_tallies(&self, tallies: Vec<(u32, Tally)>) {
         self.papers().tallies.extend(tallies);
     }
 
@@ -267,10 +274,10 @@ impl Desk {
     /// Takes what is to be written down next: as much as fits into one transaction.
     pub(super) fn take_notes(&self) -> Vec<Note> {
         let mut papers = self.papers();
-        let was_full = papers.notes.len() >= NOTES_MAX;
+        let was_full = papers.is_full();
         let first = papers.notes.len().min(NOTES_AT_ONCE);
         let taken = papers.notes.drain(..first).collect();
-        if was_full && papers.notes.len() < NOTES_MAX {
+        if was_full && !papers.is_full() {
             self.ring();
         }
         taken

@@ -170,6 +170,7 @@ impl Outbox {
 
     /// Asks for more of the tables where little is left in memory, and tells what is counted.
     fn keep_up(&mut self, touched: &BTreeSet<u32>) {
+        let mut tallies = Vec::with_capacity(touched.len());
         for &consumer in touched {
             let Some(window) = self.index(consumer).and_then(|index| self.consumers.get_mut(index)) else {
                 continue;
@@ -177,9 +178,9 @@ impl Outbox {
             if let Some(behind) = window.wants() {
                 self.desk.want(self.epoch, Want { consumer, behind, rows: window.room() });
             }
+            tallies.push((consumer, window.tally()));
         }
-        let windows = touched.iter().filter_map(|&consumer| self.consumers.get(self.index(consumer)?));
-        self.desk.tell_tallies(windows.map(|window| (window.settings.id, window.tally())));
+        self.desk.tell_tallies(tallies);
     }
 
     /// When to look again, unless that is set already: when something is due, or, if someone is waited
@@ -209,9 +210,7 @@ struct Next {
     event: Rc<Event>,
     /// How often it was delivered.
     deliveries: u32,
-    /// The consumer's name.
-    name: String,
-    /// How many more it has in memory.
+    /// How many more its consumer has in memory.
     more: usize,
 }
 
@@ -318,22 +317,26 @@ impl Daemon {
     /// Delivers of one consumer; says no if its workers are there and cannot take more now.
     fn serve(&mut self, consumer: u32) -> bool {
         let Some(index) = self.outbox.as_ref().and_then(|outbox| outbox.index(consumer)) else { return true };
+        let Some(name) = self.name_if_ready(index) else { return true };
+        let mut workers = self.workers(&name);
         // Whether subscribers lag concerns whoever publishes, and that is nobody here.
         let lagging = self.lagging;
         let mut goes = true;
-        while let Some(Next { position, event, deliveries, name, more }) = self.next_of(index) {
-            let all = self.workers(&name);
+        while let Some(Next { position, event, deliveries, more }) = self.next_of(index) {
             let load =
                 |worker: Key| self.outbox.as_ref().map(|outbox| outbox.consumers[index].load_of(worker));
-            let able = all.iter().filter(|&&(_, worker)| self.is_able(worker));
+            let able = workers.iter().filter(|&&(_, worker)| self.is_able(worker));
             let Some(&(subscription, worker)) = able.min_by_key(|&&(_, worker)| load(worker)) else {
-                goes = all.is_empty();
+                goes = workers.is_empty();
                 break;
             };
             let reply = receipt::reply_subject(&name, deliveries + 1, &event, position, more);
             self.round.begin_message();
             goes = self.deliver_event(subscription, &event, deliveries, &reply);
-            self.end_spent();
+            if !self.spent.is_empty() {
+                self.end_spent();
+                workers = self.workers(&name);
+            }
             if !goes {
                 break;
             }
@@ -346,12 +349,17 @@ impl Daemon {
         goes
     }
 
+    /// A consumer's name, if it has something that may be delivered.
+    fn name_if_ready(&self, index: usize) -> Option<String> {
+        let window = self.outbox.as_ref()?.consumers.get(index)?;
+        window.next().map(|_| window.settings.name.clone())
+    }
+
     fn next_of(&self, index: usize) -> Option<Next> {
         let window = self.outbox.as_ref()?.consumers.get(index)?;
         let position = window.next()?;
         let (event, deliveries) = window.get(position)?;
-        let (event, name, more) = (Rc::clone(event), window.settings.name.clone(), window.more());
-        Some(Next { position, event, deliveries, name, more })
+        Some(Next { position, event: Rc::clone(event), deliveries, more: window.more() })
     }
 
     fn deliver_event(&mut self, to: Key, event: &Event, deliveries: u32, reply: &str) -> bool {
