@@ -82,9 +82,9 @@ impl Ledger {
         }
     }
 
-    /// The statements that move these events to where their consumers have them; none if nobody
-    /// waits for any.
-    pub(super) fn moves(&self, events: &[Event]) -> Option<Vec<String>> {
+    /// The statements that copy these events to where their consumers have them; none if nobody waits
+    /// for any.
+    pub(super) fn copies(&self, events: &[Event]) -> Vec<String> {
         let mut counts: HashMap<u32, usize> = HashMap::new();
         let mut list = Vec::new();
         for event in events {
@@ -92,9 +92,6 @@ impl Ledger {
                 list.push(format!("[{consumer},{position},{}]", event.id));
                 *counts.entry(consumer).or_default() += 1;
             }
-        }
-        if list.is_empty() {
-            return None;
         }
         let copies = list.chunks(PLACES_MAX).map(|list| {
             format!(
@@ -106,7 +103,7 @@ impl Ledger {
         });
         let count =
             |(&consumer, n): (&u32, &usize)| self.count(consumer, &format!("pending = pending + {n}"));
-        Some(copies.chain(counts.iter().filter_map(count)).collect())
+        copies.chain(counts.iter().filter_map(count)).collect()
     }
 
     /// Changes a consumer's numbers.

@@ -191,7 +191,7 @@ impl Reader {
     /// in between, nothing is lost. Says no if the daemon leaves.
     fn hand_on(&self, connection: &mut Connection, ledger: &Ledger, found: Found) -> Result<bool, Trouble> {
         let ids: Vec<u64> = found.events.iter().map(|event| event.id).collect();
-        let moves = ledger.moves(&found.events);
+        let mut statements = ledger.copies(&found.events);
         if !ids.is_empty() {
             self.sabotage.before(connection, &ids)?;
             if !self.desk.put(found.events) {
@@ -201,13 +201,8 @@ impl Reader {
             while !self.desk.is_handed_on(LOOK_MAX) {
                 connection.query(statements::STILL_HERE)?;
             }
-            let delete = self.sabotage.delete(&ids);
-            let written = self.insist(connection, |connection| match &moves {
-                None => connection.query(&delete).map(drop),
-                Some(moves) => in_transaction(connection, |connection| {
-                    moves.iter().chain([&delete]).try_for_each(|sql| connection.query(sql).map(drop))
-                }),
-            })?;
+            statements.push(self.sabotage.delete(&ids));
+            let written = self.insist(connection, |connection| all_at_once(connection, &statements))?;
             if !written {
                 // What was answered of these events is about rows that are not there.
                 self.desk.end_epoch();
@@ -216,14 +211,9 @@ impl Reader {
         }
         for (id, reason) in found.flawed {
             tracing::warn!(id, reason, "an event can never be published; it is in rowcall.parked");
-            in_transaction(connection, |connection| {
-                for sql in
-                    [statements::park(id, reason), statements::COUNT_PARKED.into(), statements::delete(&[id])]
-                {
-                    connection.query(sql)?;
-                }
-                Ok(())
-            })?;
+            let statements =
+                [statements::park(id, reason), statements::COUNT_PARKED.into(), statements::delete(&[id])];
+            all_at_once(connection, &statements)?;
         }
         Ok(!self.desk.is_leaving())
     }
@@ -331,6 +321,13 @@ impl Found {
     fn is_empty(&self) -> bool {
         self.rows() == 0
     }
+}
+
+/// All of these statements or none. A single one needs no transaction around it.
+fn all_at_once(connection: &mut Connection, statements: &[String]) -> Result<(), Error> {
+    let run =
+        |connection: &mut Connection| statements.iter().try_for_each(|sql| connection.query(sql).map(drop));
+    if statements.len() > 1 { in_transaction(connection, run) } else { run(connection) }
 }
 
 /// All of it or nothing.
