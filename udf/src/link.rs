@@ -21,7 +21,6 @@ use once_cell::sync::Lazy;
 use rowcall_wire::parse::Limits;
 use rowcall_wire::{CONTROL_LINE_MAX, Message, PAYLOAD_CEILING, encode};
 use std::cell::RefCell;
-use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -214,7 +213,7 @@ impl Drop for Link {
 impl Connection {
     fn new(socket: Socket) -> Connection {
         // Nobody should guess the inbox: what is published there is taken for a reply.
-        let secret = RandomState::new().hash_one(std::process::id());
+        let secret = mail::secret();
         Connection {
             socket,
             max_payload: None,

@@ -63,7 +63,8 @@ fn ticket_text(server_id: &str, number: u64, secret: u64) -> String {
     format!("{server_id}.{number}.{secret:016x}")
 }
 
-fn secret() -> u64 {
+/// A number that nobody guesses and that no other call gives.
+pub(super) fn secret() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 
