@@ -89,18 +89,8 @@ struct Dropped {
     several: Several,
 }
 
-/// What a list shows.
-const SHORT: [Column; 6] = [
-    Column::new("id", Kind::Number, "id"),
-    Column::new("consumer", Kind::Text, "consumer"),
-    Column::new("subject", Kind::Text, "subject"),
-    Column::new("reason", Kind::Text, "reason"),
-    Column::new("parked_at", Kind::Time, "parked_at"),
-    Column::new("created_at", Kind::Time, "created_at"),
-];
-
-/// What there is.
-const WHOLE: [Column; 9] = [
+/// What there is of an event; a list shows the first of it.
+static COLUMNS: [Column; 9] = [
     Column::new("id", Kind::Number, "id"),
     Column::new("consumer", Kind::Text, "consumer"),
     Column::new("subject", Kind::Text, "subject"),
@@ -111,6 +101,9 @@ const WHOLE: [Column; 9] = [
     Column::new("headers", Kind::Text, "headers"),
     Column::new("payload", Kind::Bytes, "payload"),
 ];
+
+/// How many of them a list shows.
+const LISTED: usize = 6;
 
 /// Rows of a consumer that is not there any more: nobody could take them.
 const ORPHANED: &str =
@@ -133,7 +126,7 @@ impl List {
         let chosen = chosen(&[], self.consumer.as_deref());
         let limit = u64::from(self.limit);
         let mut events = tables.records(
-            &SHORT,
+            &COLUMNS[..LISTED],
             &format!("FROM rowcall.parked WHERE {chosen} ORDER BY id, consumer LIMIT {}", limit + 1),
         )?;
         let more = events.len() as u64 > limit;
@@ -164,7 +157,7 @@ impl Show {
         let mut tables = Tables::open(&self.server)?;
         let chosen = chosen(&[self.id], self.consumer.as_deref());
         let from = format!("FROM rowcall.parked WHERE {chosen} ORDER BY consumer");
-        let events = tables.records(&WHOLE, &from)?;
+        let events = tables.records(&COLUMNS, &from)?;
         if events.is_empty() {
             return Err(Failure::other(format!("no event {} is parked{}", self.id, whose(&self.consumer))));
         }
