@@ -37,6 +37,14 @@ pub fn fill(sql: &mut Connection, subject: &str, bytes: usize, events: u64) {
     }
 }
 
+/// The connection of the daemon that reads, or of whoever keeps it from reading; none if nobody does.
+///
+/// # Panics
+/// If the server does not say.
+pub fn reader(sql: &mut Connection) -> Option<String> {
+    sql.value("SELECT IS_USED_LOCK('rowcall.reader')").expect("it runs")
+}
+
 /// Takes the reader's lock, which a daemon that was killed may keep for a while: daemons stand by as
 /// long as this session has it.
 ///

@@ -2,9 +2,10 @@
 //! are wrong or locked, daemons that stand by or leave.
 
 use super::workers::{
-    add, number, pending, publish, publish_with_key, run, until_number, until_settled, with_consumer, worker,
+    add, number, pending, publish, publish_many, publish_with_key, run, until_number, until_settled,
+    with_consumer, worker,
 };
-use harness::outbox::{hold_reader, release_reader, until_empty};
+use harness::outbox::{hold_reader, reader, release_reader, until_empty};
 use harness::{Kind, Site, Terminal, eventually};
 use rowcall_mysql::Connection;
 
@@ -20,12 +21,6 @@ on_each_server!(
     the_last_delivery_is_the_last_whoever_ends,
     what_is_too_old_is_not_sent_again,
 );
-
-fn publish_many(sql: &mut Connection, count: u32) {
-    sql.query("START TRANSACTION").unwrap();
-    (1..=count).for_each(|n| publish(sql, &n.to_string()));
-    sql.query("COMMIT").unwrap();
-}
 
 /// A number of the first consumer, as the daemon has it in memory.
 fn in_memory(site: &Site, name: &str) -> serde_json::Value {
@@ -170,7 +165,7 @@ fn who_stands_by_delivers_nothing(kind: Kind) {
     let mut sql = site.connect();
     publish_many(&mut sql, 20);
     until_number(&mut sql, "mail", "pending", 20);
-    let reader = sql.value("SELECT IS_USED_LOCK('rowcall.reader')").unwrap().unwrap();
+    let reader = reader(&mut sql).expect("a daemon reads");
     let mut killer = site.connect();
     std::thread::scope(|scope| {
         scope.spawn(|| hold_reader(&mut sql, 30));

@@ -2,7 +2,7 @@
 //! happens at the limits.
 
 use super::workers::{
-    add, number, pending, publish, run, until_number, until_settled, with_consumer, worker,
+    add, number, pending, publish, publish_many, run, until_number, until_settled, with_consumer, worker,
 };
 use harness::outbox::until_empty;
 use harness::{Kind, Site, eventually};
@@ -80,13 +80,7 @@ fn a_paused_consumer_is_given_nothing(kind: Kind) {
 fn a_consumer_that_is_gone_leaves_nothing(kind: Kind) {
     let Some(site) = with_consumer(kind, &[]) else { return };
     let mut sql = site.connect();
-    for n in 1..=1500 {
-        if n == 1 {
-            sql.query("START TRANSACTION").unwrap();
-        }
-        publish(&mut sql, &n.to_string());
-    }
-    sql.query("COMMIT").unwrap();
+    publish_many(&mut sql, 1500);
     until_number(&mut sql, "mail", "pending", 1500);
     run(&site, &["consumer", "rm", "mail", "--yes"]);
     eventually("nothing is pending", || (pending(&mut sql) == 0).then_some(()));
@@ -107,11 +101,7 @@ fn more_waits_than_fits_in_memory(kind: Kind) {
     const EVENTS: u64 = 5000;
     let Some(site) = with_consumer(kind, &["--max-unacked", "10"]) else { return };
     let mut sql = site.connect();
-    sql.query("START TRANSACTION").unwrap();
-    for n in 1..=EVENTS {
-        publish(&mut sql, &n.to_string());
-    }
-    sql.query("COMMIT").unwrap();
+    publish_many(&mut sql, EVENTS);
     let mut worker = worker(&site, "mail");
     for n in 1..=EVENTS {
         let event = worker.message();

@@ -34,6 +34,13 @@ pub fn publish(sql: &mut Connection, payload: &str) {
     sql.query(format!("CALL rowcall.publish('shop.orders', '{payload}')")).unwrap();
 }
 
+/// So many events in one transaction: 1, 2, 3 and so on.
+pub fn publish_many(sql: &mut Connection, count: u64) {
+    sql.query("START TRANSACTION").unwrap();
+    (1..=count).for_each(|n| publish(sql, &n.to_string()));
+    sql.query("COMMIT").unwrap();
+}
+
 pub fn publish_with_key(sql: &mut Connection, key: &str, payload: &str) {
     sql.query(format!("CALL rowcall.publish_with('shop.orders', '{payload}', 'Rowcall-Key: {key}')"))
         .unwrap();

@@ -6,7 +6,7 @@ use super::account::{Account, Fate};
 use super::crew::Crew;
 use super::settlement::{Findings, settlement};
 use super::writers::{END, Writers, kept};
-use crate::{Kind, Site, eventually};
+use crate::{Kind, Site, eventually, outbox};
 use nix::sys::signal::Signal;
 use rowcall_mysql::Connection;
 use std::collections::BTreeMap;
@@ -194,7 +194,7 @@ impl Durable {
     fn kill_reader(&mut self) -> String {
         let (crew, sql) = (&self.crew, &mut self.sql);
         eventually("a reader to kill", || {
-            let reader = sql.value("SELECT IS_USED_LOCK('rowcall.reader')").unwrap()?;
+            let reader = outbox::reader(sql)?;
             match sql.query(format!("KILL {reader}")) {
                 Ok(_) => Some(reader),
                 // The one that was killed before was still on its way out.
@@ -209,7 +209,7 @@ impl Durable {
     fn until_reader_works(&mut self, before: Option<String>) {
         let sql = &mut self.sql;
         eventually("a reader", || {
-            let reader = sql.value("SELECT IS_USED_LOCK('rowcall.reader')").unwrap()?;
+            let reader = outbox::reader(sql)?;
             (Some(reader) != before).then_some(())
         });
         let now = sql.value("SELECT CURRENT_TIMESTAMP(6)").unwrap().unwrap();
