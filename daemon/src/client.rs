@@ -1,20 +1,20 @@
-//! One NATS connection: reading from it and writing what it is owed. What its operations mean stands
-//! in operations.rs and publish.rs; when something about it is due, in client/deadlines.rs; how it
-//! ends, in client/ending.rs.
+//! One NATS connection: what is known of it, and reading from it. Writing stands in
+//! client/writing.rs; what its operations mean, in operations.rs and publish.rs; when something about
+//! it is due, in client/deadlines.rs; how it ends, in client/ending.rs.
 
 mod deadlines;
 mod ending;
+mod writing;
 
 use crate::listener::Peer;
 use crate::outbuf::Owed;
-use crate::poll::{NOTHING, READ, Ready, WRITE};
+use crate::poll::{READ, Ready};
 use crate::slots::Key;
 use crate::stats::Reason;
 use crate::{Daemon, Handler};
 use hashbrown::HashTable;
 use nix::errno::Errno;
 use rowcall_wire::parse::{self, Limits, Step};
-use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -274,106 +274,4 @@ impl Daemon {
         }
         0
     }
-
-    /// Owes the client these bytes.
-    pub(crate) fn reply(&mut self, key: Key, bytes: &[u8]) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        let before = client.owed.len();
-        client.owed.add(self.round.push(bytes));
-        Self::mark_dirty(&mut self.dirty, key, client);
-        if client.is_behind(before, self.config.max_pending.0) {
-            self.leave(key, Reason::SlowPending);
-        }
-    }
-
-    /// Puts the client on the list of those to be written to when the turn ends.
-    #[inline]
-    pub(crate) fn mark_dirty(dirty: &mut Vec<Key>, key: Key, client: &mut Client) {
-        if !client.dirty {
-            client.dirty = true;
-            dirty.push(key);
-        }
-    }
-
-    /// Ends the turn for everyone it produced something for: one write each.
-    pub(crate) fn flush(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for key in dirty.drain(..) {
-            let Some(client) = self.clients.get_mut(key) else { continue };
-            client.dirty = false;
-            if client.blocked_since.is_none() {
-                self.write_client(key);
-            }
-            if let Some(client) = self.clients.get_mut(key) {
-                client.owed.settle(&self.round);
-            }
-        }
-        self.dirty = dirty;
-        self.round.begin();
-    }
-
-    /// Writes what the client is owed, as far as its socket takes it. Room to write is watched for
-    /// only while something is left.
-    fn write_client(&mut self, key: Key) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        let fd = &client.fd;
-        let written = client.owed.write(&self.round, &mut self.gather, |slices| write(fd, slices));
-        match written {
-            Ok(_) if client.owed.is_empty() => {
-                client.blocked_since = None;
-                if !client.is_open() {
-                    self.leaving.push(key);
-                }
-            }
-            Ok(taken) => {
-                if taken > 0 || client.blocked_since.is_none() {
-                    client.blocked_since = Some(self.now);
-                }
-                self.set_deadline(key);
-            }
-            Err(error) => {
-                return self.on_unwritable(key, Errno::from_raw(error.raw_os_error().unwrap_or_default()));
-            }
-        }
-        self.watch(key);
-    }
-
-    /// The peer has gone, and will not hear what it is owed. But what it sent before is still to be
-    /// read: an SQL function has answered that it is sent. Reading to the end ends the connection.
-    fn on_unwritable(&mut self, key: Key, errno: Errno) {
-        match self.clients.get_mut(key) {
-            Some(client) if client.is_open() && matches!(errno, Errno::EPIPE | Errno::ECONNRESET) => {
-                self.stats.lost_bytes += client.owed.len() as u64;
-                client.owed = Owed::default();
-                client.blocked_since = None;
-                self.unsubscribe_all(key);
-                self.watch(key);
-            }
-            _ => {
-                self.on_broken(key, errno);
-            }
-        }
-    }
-
-    /// Watches for what the client's state calls for.
-    fn watch(&mut self, key: Key) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        let read = if client.ended_input || client.held_until.is_some() { NOTHING } else { READ };
-        let write = if client.blocked_since.is_some() { WRITE } else { NOTHING };
-        if client.watched != read | write {
-            client.watched = read | write;
-            if let Err(errno) = self.poll.want(&client.fd, Handler::Client as u8, key, read | write) {
-                tracing::error!(%errno, client = client.id, "cannot change what is watched of a connection");
-            }
-        }
-    }
-}
-
-/// One write. A single slice takes the cheaper call.
-fn write(fd: &OwnedFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    let written = match slices {
-        [one] => nix::unistd::write(fd, one),
-        many => nix::sys::uio::writev(fd, many),
-    };
-    written.map_err(io::Error::from)
 }
