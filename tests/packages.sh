@@ -9,8 +9,8 @@ set -eu
 build='gcc libc6-dev make pkg-config libmariadb-dev'
 demo="$build mariadb-server-core mariadb-client-core"
 # MySQL's own packages come by tests/servers.sh, which unpacks them instead of installing them.
-# What tests/clients.sh needs to bring official clients.
-clients='python3-venv'
+# Official clients, and what tests/clients.sh needs to bring others.
+clients='libnats-dev golang-go golang-github-nats-io-go-nats-dev python3-venv'
 test="$demo nats-server sysbench debian-archive-keyring ca-certificates $clients"
 bench="$demo nats-server postgresql"
 
@@ -27,9 +27,10 @@ if ! command -v apt-get >/dev/null; then
     exit 0
 fi
 
-# npm may have come with Node.js instead of a package.
-if [ "$1" = test ] && ! command -v npm >/dev/null; then
-    wanted="$wanted npm"
+# Node.js and npm may have come by another way.
+if [ "$1" = test ]; then
+    command -v node >/dev/null || wanted="$wanted nodejs"
+    command -v npm >/dev/null || wanted="$wanted npm"
 fi
 
 missing=

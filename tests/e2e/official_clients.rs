@@ -2,21 +2,16 @@
 //! its own in tests/clients, against rowcalld and, so that a script which is wrong is found, against
 //! Debian's nats-server. (async-nats has a module of its own.)
 
+mod client;
+
 use crate::consumers::workers::{number, publish, until_number, until_settled, with_consumer};
+use client::Client;
 use harness::nats_server::NatsServer;
-use harness::{Child, Daemon, Kind, cache, folder, repository};
-use std::path::PathBuf;
-use std::process::Command;
+use harness::{Child, Daemon, Kind, folder};
 
 /// What any server must do for a client.
 const CORE: [&str; 9] =
     ["publish", "subscribe", "wildcards", "queue", "request", "no-responders", "headers", "drain", "restart"];
-
-#[derive(Clone, Copy, Debug)]
-enum Client {
-    /// nats-py.
-    Python,
-}
 
 macro_rules! each_client_in_each_test {
     ($($module:ident: $client:ident),*) => {
@@ -29,7 +24,7 @@ macro_rules! each_client_in_each_test {
     };
 }
 
-each_client_in_each_test!(python: Python);
+each_client_in_each_test!(python: Python, javascript: JavaScript, c: C, go: Go);
 
 fn works_with_rowcalld(client: Client) {
     let folder = folder();
@@ -98,39 +93,5 @@ impl Script {
         let expected: Vec<_> = scenarios.iter().map(|name| format!("ok {name}")).collect();
         let passed: Vec<_> = said.lines().filter(|line| line.starts_with("ok ")).collect();
         assert_eq!(passed, expected, "{said}");
-    }
-}
-
-impl Client {
-    /// What is there if the client is: tests/clients.sh brings it. If not, that is a failure in CI, and
-    /// a loud skip elsewhere.
-    fn is_there(self) -> bool {
-        let there = self.what_must_be_there().exists();
-        if !there {
-            let text = format!(
-                "the client of {self:?} is not there ({}): run make test",
-                self.what_must_be_there().display()
-            );
-            assert!(std::env::var_os("CI").is_none(), "{text}");
-            eprintln!("SKIPPED: {text}");
-        }
-        there
-    }
-
-    fn what_must_be_there(self) -> PathBuf {
-        match self {
-            Client::Python => cache().join("clients/python/requirements.txt"),
-        }
-    }
-
-    fn command(self) -> Command {
-        let source = |name: &str| repository().join("tests/clients").join(name);
-        match self {
-            Client::Python => {
-                let mut command = Command::new(cache().join("clients/python/bin/python"));
-                command.arg(source("check.py"));
-                command
-            }
-        }
     }
 }
