@@ -4,6 +4,7 @@
 //! `make bench` runs all of them; `make bench ONLY="streams sql"` runs some.
 
 mod committed;
+mod flood;
 mod idle;
 mod load;
 mod peers;
@@ -15,10 +16,11 @@ mod streams;
 mod writers;
 
 /// The sections, in the order in which they run.
-const SECTIONS: [(&str, fn()); 8] = [
+const SECTIONS: [(&str, fn()); 9] = [
     ("streams", streams::run),
     ("idle", idle::run),
     ("slow", slow::run),
+    ("flood", flood::run),
     ("sql", sql::cost_of_an_insert),
     ("away", sql::daemon_away),
     ("request", sql::round_trip),
