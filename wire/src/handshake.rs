@@ -40,6 +40,13 @@ pub struct Info {
     /// TLS is wanted.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub tls_required: bool,
+    /// What whoever logs in with a key is to sign; empty if nobody does.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub nonce: String,
+    /// On a Unix socket, and only there: what SQL may publish to, as [`crate::rule`] writes it; empty if
+    /// that is everything.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub sql_publish: String,
 }
 
 /// What a client says of itself. A key that is absent means the default of the reference for a
@@ -83,6 +90,12 @@ pub struct Connect {
     /// Credentials: a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth_token: Option<String>,
+    /// Credentials: a public key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nkey: Option<String>,
+    /// Credentials: that key's signature of the nonce.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sig: Option<String>,
     /// Of servers with accounts; refused here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,

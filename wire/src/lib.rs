@@ -11,6 +11,7 @@ pub mod encode;
 pub mod handshake;
 pub mod headers;
 pub mod parse;
+pub mod rule;
 pub mod subject;
 
 /// The longest control line, in bytes, without its verb and its line end. The reference server's

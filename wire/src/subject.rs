@@ -92,6 +92,35 @@ pub fn matches(filter: &[u8], subject: &[u8]) -> bool {
     subject.next().is_none()
 }
 
+/// Whether everything that `narrow` matches is matched by `wide` as well.
+pub fn covers(wide: &[u8], narrow: &[u8]) -> bool {
+    let mut narrow = tokens(narrow);
+    for wanted in tokens(wide) {
+        match (wanted, narrow.next()) {
+            (b">", Some(_)) => return true,
+            (_, Some(b">")) => return false,
+            (b"*", Some(_)) => {}
+            (wanted, Some(token)) if wanted == token => {}
+            _ => return false,
+        }
+    }
+    narrow.next().is_none()
+}
+
+/// Whether there is a subject that both filters match.
+pub fn overlap(one: &[u8], other: &[u8]) -> bool {
+    let (mut one, mut other) = (tokens(one), tokens(other));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) => return true,
+            (Some(b">"), Some(_)) | (Some(_), Some(b">")) => return true,
+            (Some(b"*"), Some(_)) | (Some(_), Some(b"*")) => {}
+            (Some(token), Some(same)) if token == same => {}
+            _ => return false,
+        }
+    }
+}
+
 /// The tokens between the dots.
 pub fn tokens(subject: &[u8]) -> impl Iterator<Item = &[u8]> {
     subject.split(|&byte| byte == b'.')
@@ -159,5 +188,68 @@ mod tests {
         check(">", "a", true);
         check("*.*.c", "a.b.c", true);
         check("a*", "ab", false);
+    }
+
+    #[test]
+    fn which_filter_covers_and_meets_which() {
+        let check = |wide: &str, narrow: &str, covered: bool, met: bool| {
+            let (wide, narrow) = (wide.as_bytes(), narrow.as_bytes());
+            let names = format!("{} {}", String::from_utf8_lossy(wide), String::from_utf8_lossy(narrow));
+            assert_eq!(covers(wide, narrow), covered, "{names}");
+            assert_eq!(overlap(wide, narrow), met, "{names}");
+            assert_eq!(overlap(narrow, wide), met, "{names}, the other way round");
+        };
+        check("a.b", "a.b", true, true);
+        check("a.b", "a.c", false, false);
+        check("a.*", "a.b", true, true);
+        check("a.b", "a.*", false, true);
+        check("a.*", "a.*", true, true);
+        check("a.*", "a.>", false, true);
+        check("a.>", "a.*", true, true);
+        check("a.>", "a.>", true, true);
+        check("a.>", "a", false, false);
+        check(">", "a.*.>", true, true);
+        check("*", ">", false, true);
+        check("*.b", "a.*", false, true);
+        check("a.*.c", "a.b.>", false, true);
+        check("a.*", "a.b.c", false, false);
+        check("a.*.>", "a.b", false, false);
+    }
+
+    /// The two are what they say, tried with every filter and every subject of three tokens of `a`, `b`
+    /// and wildcards.
+    #[test]
+    fn covering_and_meeting_agree_with_matching() {
+        let all = |words: &[&str]| {
+            let mut found: Vec<String> = Vec::new();
+            for length in 1..=3 {
+                let count = words.len().pow(length);
+                found.extend((0..count).map(|mut n| {
+                    let tokens: Vec<&str> = (0..length)
+                        .map(|_| {
+                            let word = words[n % words.len()];
+                            n /= words.len();
+                            word
+                        })
+                        .collect();
+                    tokens.join(".")
+                }));
+            }
+            found.retain(|filter| valid_filter(filter.as_bytes()));
+            found
+        };
+        let filters = all(&["a", "b", "*", ">"]);
+        // What lies behind the third token, or is neither a nor b, is told apart as well.
+        let mut subjects = all(&["a", "b", "c"]);
+        subjects.extend(subjects.clone().iter().map(|subject| format!("{subject}.d")));
+        for wide in &filters {
+            for narrow in &filters {
+                let is = |filter: &str, subject: &str| matches(filter.as_bytes(), subject.as_bytes());
+                let covered = subjects.iter().all(|subject| !is(narrow, subject) || is(wide, subject));
+                let met = subjects.iter().any(|subject| is(narrow, subject) && is(wide, subject));
+                assert_eq!(covers(wide.as_bytes(), narrow.as_bytes()), covered, "{wide} {narrow}");
+                assert_eq!(overlap(wide.as_bytes(), narrow.as_bytes()), met, "{wide} {narrow}");
+            }
+        }
     }
 }
