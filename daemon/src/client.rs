@@ -6,6 +6,8 @@ mod deadlines;
 mod ending;
 mod writing;
 
+use crate::auth::Standing;
+use crate::auth::login::VIOLATION;
 use crate::listener::Peer;
 use crate::outbuf::Owed;
 use crate::poll::{READ, Ready};
@@ -16,6 +18,7 @@ use hashbrown::HashTable;
 use nix::errno::Errno;
 use rowcall_wire::parse::{self, Limits, Step};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Whoever has taken nothing for so long is not reading, and is waited for by nobody. A reader that
@@ -34,6 +37,8 @@ pub(crate) struct Client {
     pub(crate) peer: Peer,
     /// Its number, which `INFO` told it.
     pub(crate) id: u64,
+    /// As whom it is here.
+    pub(crate) standing: Standing,
     /// What its CONNECT asked for.
     pub(crate) wants: Wants,
     /// What it calls itself, for the log.
@@ -104,6 +109,8 @@ pub(crate) struct Subscription {
     pub(crate) sid: Box<[u8]>,
     /// What it subscribes to.
     pub(crate) filter: Box<[u8]>,
+    /// Its queue group.
+    pub(crate) queue: Option<Rc<[u8]>>,
     /// Messages delivered so far.
     pub(crate) delivered: u64,
     /// Messages after which it ends; 0 is never.
@@ -140,10 +147,14 @@ impl Daemon {
     pub(crate) fn add_client(&mut self, fd: OwnedFd, peer: Peer) {
         self.last_client += 1;
         self.stats.connections += 1;
+        let user = self.first_user(&fd, peer);
+        let is_welcome = user.is_ok();
+        let standing = Standing::new(user.unwrap_or_default(), self.now);
         let client = Client {
             fd,
             peer,
             id: self.last_client,
+            standing,
             wants: Wants::default(),
             name: None,
             subscriptions: HashTable::new(),
@@ -162,7 +173,12 @@ impl Daemon {
         };
         tracing::debug!(client = client.id, %peer, "connected");
         let key = self.clients.insert(client);
-        let client = self.clients.get(key).expect("it was just put there");
+        let client = self.clients.get_mut(key).expect("it was just put there");
+        if self.config.access.has_nkeys()
+            && let Err(error) = client.draw_nonce()
+        {
+            tracing::error!(%error, "no random bytes for a nonce: nobody can log in with a key");
+        }
         if let Err(errno) = self.poll.add(&client.fd, Handler::Client as u8, key, READ) {
             tracing::error!(%errno, "cannot watch a connection");
             self.clients.remove(key);
@@ -171,6 +187,9 @@ impl Daemon {
         self.send_info(key, false);
         if self.clients.len() > self.connections_max {
             self.refuse(key, "maximum connections exceeded");
+        } else if !is_welcome {
+            self.stats.auth_failures += 1;
+            self.refuse(key, VIOLATION);
         }
         self.set_deadline(key);
     }
@@ -180,14 +199,19 @@ impl Daemon {
         if ready.intersects(Ready::EPOLLOUT) {
             self.write_client(key);
         }
-        if ready.intersects(Ready::EPOLLIN | Ready::EPOLLHUP | Ready::EPOLLERR) {
+        if self.clients.get(key).is_some_and(Client::is_waiting) {
+            // Nothing of it is read now, and it would be told so again and again.
+            if ready.intersects(Ready::EPOLLHUP | Ready::EPOLLERR) {
+                self.on_end_of_input(key);
+            }
+        } else if ready.intersects(Ready::EPOLLIN | Ready::EPOLLHUP | Ready::EPOLLERR) {
             self.read_client(key);
         }
     }
 
     /// Reads once, and does what the bytes say. Tells how many bytes came.
     pub(crate) fn read_client(&mut self, key: Key) -> usize {
-        let Some(client) = self.clients.get_mut(key) else { return 0 };
+        let Some(client) = self.clients.get_mut(key).filter(|client| !client.is_waiting()) else { return 0 };
         // The start of an operation goes in front of its rest; only one that is larger than the
         // shared buffer is collected in a buffer of its own.
         let mut input = std::mem::take(&mut self.input);
@@ -229,11 +253,32 @@ impl Daemon {
         }
     }
 
+    /// Does what was kept while it was not known who it is.
+    pub(crate) fn feed_kept(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        client.partial_wants = 0;
+        let kept = std::mem::take(&mut client.partial);
+        self.feed(key, &kept);
+        if std::mem::take(&mut self.lagging) {
+            self.hold(key);
+        }
+    }
+
     /// Does, one after the other, what the operations in these bytes say; keeps the start of one
     /// whose rest has not come.
     fn feed(&mut self, key: Key, mut bytes: &[u8]) {
         let limits = Client::limits(self.config.max_payload.0);
-        while !bytes.is_empty() && self.clients.get(key).is_some_and(Client::is_open) {
+        while let Some(first) = bytes.first()
+            && let Some(client) = self.clients.get(key).filter(|client| client.is_open())
+        {
+            if client.is_waiting() {
+                return self.keep_partial(key, bytes, 0);
+            }
+            // The first thing that a stranger says is CONNECT.
+            if client.is_stranger() && !matches!(first, b'C' | b'c') {
+                self.stats.auth_failures += 1;
+                return self.refuse(key, VIOLATION);
+            }
             match parse::client_op(bytes, &limits) {
                 Ok(Step::Op(op, used)) => {
                     self.apply(key, op);

@@ -4,6 +4,7 @@
 
 mod values;
 
+use crate::auth::{Access, file};
 use clap::Parser;
 use serde::Deserialize;
 use std::fmt;
@@ -19,7 +20,7 @@ pub const EXAMPLE: &str = include_str!("../../dist/rowcalld.toml");
 
 /// rowcalld: serves the SQL functions over a Unix socket, and subscribers and workers outside over
 /// the NATS client protocol.
-#[derive(Parser, Debug, Default)]
+#[derive(Parser, Clone, Debug, Default)]
 #[command(name = "rowcalld", version, after_help = AFTER_HELP)]
 pub struct Flags {
     /// The Unix socket for the SQL functions and local clients, or "none"
@@ -39,6 +40,10 @@ pub struct Flags {
     #[arg(long, value_name = "FILE", env = "ROWCALL_OUTBOX")]
     pub outbox: Option<OptionFile>,
 
+    /// The file that says who may log in, and what they and SQL may do, or "none"
+    #[arg(long, value_name = "FILE", env = "ROWCALL_USERS")]
+    pub users: Option<OptionFile>,
+
     /// The configuration file (TOML)
     #[arg(long, value_name = "FILE", env = "ROWCALL_CONFIG")]
     pub config: Option<PathBuf>,
@@ -47,7 +52,7 @@ pub struct Flags {
     #[arg(long, value_name = "LEVEL", env = "ROWCALL_LOG")]
     pub log: Option<Level>,
 
-    /// Listen on addresses beyond this machine although nobody has to log in
+    /// Listen on addresses beyond this machine although nothing is encrypted
     #[arg(long, env = "ROWCALL_ALLOW_REMOTE")]
     pub allow_remote: bool,
 
@@ -59,6 +64,7 @@ pub struct Flags {
 const AFTER_HELP: &str = "\
 Flags win over the environment, the environment over the file, the file over the defaults.
 SIGTERM and SIGINT: tell the clients, write what is owed (at most drain_timeout), leave.
+SIGHUP: read the configuration and the file of users again.
 
 Exit codes: 0 left as asked; 1 could not start or go on; 2 wrong flags or configuration.";
 
@@ -78,6 +84,13 @@ pub struct Config {
     pub http: Address,
     /// The option file for the connection that reads the outbox; without one, nothing reads it.
     pub outbox: OptionFile,
+    /// The file that says who may log in and what they may do; without one, nobody has to.
+    pub users: OptionFile,
+    /// What it says.
+    #[serde(skip)]
+    pub(crate) access: Access,
+    /// How long a connection may take to log in.
+    pub auth_timeout: Span,
     /// Allows addresses beyond this machine.
     pub allow_remote: bool,
     /// The name clients see.
@@ -118,6 +131,9 @@ impl Default for Config {
             listen: address(4222),
             http: address(8222),
             outbox: OptionFile(None),
+            users: OptionFile(None),
+            access: Access::default(),
+            auth_timeout: Span(Duration::from_secs(2)),
             allow_remote: false,
             server_name: "rowcalld".into(),
             max_payload: Payload(rowcall_wire::PAYLOAD_MAX),
@@ -152,6 +168,16 @@ impl Config {
     /// # Errors
     /// What is wrong with the file or with what the settings amount to.
     pub fn from_flags(flags: Flags) -> Result<Config, Wrong> {
+        let config = Config::read(flags)?;
+        config.check_addresses()?;
+        Ok(config)
+    }
+
+    /// The same, without asking DNS what addresses stand for.
+    ///
+    /// # Errors
+    /// What is wrong with the files or with what the settings amount to.
+    pub(crate) fn read(flags: Flags) -> Result<Config, Wrong> {
         let mut config = match &flags.config {
             Some(path) => Config::from_file(path)?,
             None => Config::default(),
@@ -160,9 +186,13 @@ impl Config {
         config.listen = flags.listen.unwrap_or(config.listen);
         config.http = flags.http.unwrap_or(config.http);
         config.outbox = flags.outbox.unwrap_or(config.outbox);
+        config.users = flags.users.unwrap_or(config.users);
         config.log = flags.log.unwrap_or(config.log);
         config.allow_remote |= flags.allow_remote;
         config.check()?;
+        if let Some(path) = &config.users.0 {
+            config.access = Access::from_file(path).map_err(Wrong)?;
+        }
         Ok(config)
     }
 
@@ -174,8 +204,13 @@ impl Config {
     }
 
     fn from_toml(text: &str) -> Result<Config, Wrong> {
-        let config: Config =
-            toml::from_str(text).map_err(|error| Wrong(error.to_string().trim_end().to_owned()))?;
+        let config: Config = toml::from_str(text).map_err(|error| match text.contains("[[users]]") {
+            // They belong elsewhere; but what stands there by mistake may be a secret all the same.
+            true => {
+                Wrong(format!("{} (users have a file of their own: users = FILE)", file::quiet(text, &error)))
+            }
+            false => Wrong(error.to_string().trim_end().to_owned()),
+        })?;
         if config.max_pending.0 < config.max_payload.0 {
             return Err(Wrong(format!(
                 "max_pending is {} bytes, less than max_payload, {}: no subscriber could take such a message",
@@ -195,13 +230,22 @@ impl Config {
         {
             return Err(Wrong(format!("outbox = \"{}\": cannot read it: {error}", path.display())));
         }
+        Ok(())
+    }
+
+    /// Whether the addresses may be listened on. Asks DNS for names.
+    pub(crate) fn check_addresses(&self) -> Result<(), Wrong> {
         for (name, address) in [("listen", &self.listen), ("http", &self.http)] {
             let Some(address) = &address.0 else { continue };
             let resolved =
                 address.resolve().map_err(|error| Wrong(format!("{name} = \"{address}\": {error}")))?;
             if !self.allow_remote && resolved.iter().any(|address| !address.ip().is_loopback()) {
+                let why = match self.access.has_users() {
+                    true => "passwords and messages would go there unencrypted",
+                    false => "nobody has to log in here",
+                };
                 return Err(Wrong(format!(
-                    "{name} = \"{address}\" can be reached from other machines, and nobody has to log in here; \
+                    "{name} = \"{address}\" can be reached from other machines, and {why}; \
                      use 127.0.0.1, or say --allow-remote if that is what you want"
                 )));
             }
@@ -251,9 +295,9 @@ mod tests {
     #[test]
     fn addresses_beyond_this_machine_need_a_word() {
         let mut config = Config::from_toml("listen = \"0.0.0.0:4222\"").unwrap();
-        assert!(config.check().unwrap_err().to_string().contains("--allow-remote"));
+        assert!(config.check_addresses().unwrap_err().to_string().contains("--allow-remote"));
         config.allow_remote = true;
-        assert!(config.check().is_ok());
+        assert!(config.check_addresses().is_ok());
         let nobody = Config::from_toml("listen = \"none\"\nsocket = \"none\"").unwrap();
         assert!(nobody.check().is_err());
     }

@@ -1,6 +1,7 @@
 //! rowcalld: all state in one struct, everything that can wake it in one table, and the loop that
 //! joins the two. What each handler does stands in its own file; they meet only here.
 
+mod auth;
 mod client;
 pub mod config;
 mod drain;
@@ -13,14 +14,19 @@ mod outbox;
 mod outbuf;
 mod poll;
 mod publish;
+mod reload;
 mod signals;
 mod slots;
 mod stats;
 mod subjects;
 mod timers;
 
+use auth::User;
+use auth::attempts::Attempts;
+use auth::checker::Checker;
+use auth::login::Source;
 use client::{Client, Subscription};
-use config::Config;
+use config::{Config, Flags};
 use http::Visitor;
 use listener::Listener;
 use mail::Mail;
@@ -32,14 +38,17 @@ use poll::{Poll, Ready};
 pub use signals::Signals;
 use slots::{Key, Slots};
 use stats::Stats;
+use std::rc::Rc;
 use std::time::Instant;
 use subjects::Subjects;
 use timers::Timers;
 
 /// Everything the daemon knows.
 pub struct Daemon {
-    /// What the administrator wants. Does not change.
+    /// What the administrator wants. Changes only as reload.rs says.
     config: Config,
+    /// What it was read by, to read it again.
+    flags: Flags,
     /// Names this run to clients.
     server_id: String,
     /// The one epoll instance.
@@ -54,7 +63,7 @@ pub struct Daemon {
     clients: Slots<Client>,
     /// Connections that speak HTTP.
     visitors: Slots<Visitor>,
-    /// SIGTERM and SIGINT as something to read.
+    /// Signals as something to read.
     signals: Signals,
     /// Every subscription of every client.
     subscriptions: Slots<Subscription>,
@@ -66,6 +75,12 @@ pub struct Daemon {
     dirty: Vec<Key>,
     /// Clients whose connections shall end when the turn does, with the reason noted in them.
     leaving: Vec<Key>,
+    /// Whom everyone counts as who does not have to log in.
+    anyone: Rc<User>,
+    /// Checks passwords, if there are any.
+    checker: Option<Checker>,
+    /// How often who has tried to log in and failed.
+    attempts: Attempts<Source>,
     /// Committed mode, if it is switched on.
     outbox: Option<Outbox>,
     /// Replies that wait to be collected.
@@ -100,11 +115,18 @@ enum Handler {
     Visitor,
     Signals,
     Outbox,
+    Checker,
 }
 
 /// What each of them does when its descriptor is ready, in the order of [`Handler`].
-const HANDLERS: [fn(&mut Daemon, Key, Ready); 5] =
-    [Daemon::on_listener, Daemon::on_client, Daemon::on_visitor, Daemon::on_signals, Daemon::on_outbox];
+const HANDLERS: [fn(&mut Daemon, Key, Ready); 6] = [
+    Daemon::on_listener,
+    Daemon::on_client,
+    Daemon::on_visitor,
+    Daemon::on_signals,
+    Daemon::on_outbox,
+    Daemon::on_checker,
+];
 
 /// Who set a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,11 +167,11 @@ impl Daemon {
         Ok(())
     }
 
-    /// Opens what the configuration names.
+    /// Opens what the configuration names. With the flags that it came from, it can be read again.
     ///
     /// # Errors
     /// What could not be opened and why, for the administrator.
-    pub fn new(config: Config, signals: Signals) -> Result<Daemon, String> {
+    pub fn new(config: Config, flags: Flags, signals: Signals) -> Result<Daemon, String> {
         let poll = Poll::new().map_err(|errno| format!("cannot make an epoll instance: {errno}"))?;
         let mut random = fastrand::Rng::new();
         let server_id = (0..22).map(|_| random.alphanumeric()).collect::<String>().to_uppercase();
@@ -161,6 +183,7 @@ impl Daemon {
         };
         let mut daemon = Daemon {
             config,
+            flags,
             server_id,
             poll,
             now: Instant::now(),
@@ -174,6 +197,9 @@ impl Daemon {
             round: Round::default(),
             dirty: Vec::new(),
             leaving: Vec::new(),
+            anyone: User::anyone(),
+            checker: None,
+            attempts: Attempts::default(),
             outbox: None,
             mail: Mail::new(kept),
             lagging: false,
@@ -187,6 +213,7 @@ impl Daemon {
             leave_by: None,
         };
         daemon.watch_signals().map_err(|errno| format!("cannot watch for signals: {errno}"))?;
+        daemon.open_checker()?;
         daemon.listen()?;
         daemon.open_outbox()?;
         Ok(daemon)

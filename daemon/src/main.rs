@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         print!("{EXAMPLE}");
         return ExitCode::SUCCESS;
     }
-    let config = match Config::from_flags(flags) {
+    let config = match Config::from_flags(flags.clone()) {
         Ok(config) => config,
         Err(wrong) => {
             eprintln!("rowcalld: {wrong}");
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     // Before any thread is started: threads inherit which signals are blocked.
     let signals = Signals::new();
     let _log = start_log(&config);
-    match serve(config, signals) {
+    match serve(config, flags, signals) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             tracing::error!("{why}");
@@ -36,10 +36,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Config, signals: Result<Signals, Errno>) -> Result<(), String> {
+fn serve(config: Config, flags: Flags, signals: Result<Signals, Errno>) -> Result<(), String> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "rowcalld starts");
     let signals = signals.map_err(|errno| format!("cannot receive signals: {errno}"))?;
-    let mut daemon = Daemon::new(config, signals)?;
+    let mut daemon = Daemon::new(config, flags, signals)?;
     daemon.run().map_err(|errno| format!("cannot wait for events: {errno}"))
 }
 

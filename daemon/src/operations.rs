@@ -3,6 +3,7 @@
 //! (docs/protocol.md).
 
 use crate::Daemon;
+use crate::auth::login::{Credentials, VIOLATION};
 use crate::client::{Client, Subscription};
 use crate::listener::Peer;
 use crate::slots::Key;
@@ -14,6 +15,9 @@ use rowcall_wire::parse::ClientOp;
 use rowcall_wire::subject;
 use std::hash::BuildHasher;
 use std::rc::Rc;
+
+/// What the library inside the server calls its language.
+const LIBRARY: &str = "sql";
 
 impl Daemon {
     /// Does what one operation says.
@@ -63,11 +67,31 @@ impl Daemon {
             client_id: client.id,
             client_ip,
             ldm,
+            auth_required: matches!(client.peer, Peer::Tcp { .. }) && self.config.access.has_users(),
+            nonce: client.standing.nonce.to_string(),
+            sql_publish: self.sql_rule(client.peer),
             ..Info::default()
         };
         let mut line = Vec::new();
         encode::json_line(&mut line, "INFO", &serde_json::to_string(&info).unwrap_or_default());
         self.reply(key, &line);
+    }
+
+    /// What SQL may publish to, for the library: so it can say at once what will not be passed on.
+    fn sql_rule(&self, peer: Peer) -> String {
+        match peer {
+            Peer::Unix => self.config.access.sql.rights.publish.to_text(),
+            Peer::Tcp { .. } => String::new(),
+        }
+    }
+
+    /// Tells the library what SQL may publish to by now.
+    pub(crate) fn tell_sql_rule(&mut self) {
+        for key in self.clients.keys() {
+            if self.clients.get(key).is_some_and(|client| client.is_open() && client.standing.is_library) {
+                self.send_info(key, false);
+            }
+        }
     }
 
     /// `+OK`, for those who want it.
@@ -91,12 +115,13 @@ impl Daemon {
     }
 
     fn on_connect(&mut self, key: Key, json: &[u8]) {
-        let Some(connect) = Connect::from_json(json) else {
+        let Some(mut connect) = Connect::from_json(json) else {
             return self.leave(key, Reason::Malformed);
         };
         let Some(client) = self.clients.get_mut(key) else { return };
         client.accept(&connect);
-        let wants = client.wants;
+        client.standing.is_library =
+            matches!(client.peer, Peer::Unix) && connect.lang.as_deref() == Some(LIBRARY);
         tracing::debug!(
             client = client.id,
             name = connect.name,
@@ -104,6 +129,23 @@ impl Daemon {
             version = connect.version,
             "CONNECT"
         );
+        let shown = Credentials::of(&mut connect);
+        let must = client.is_stranger();
+        let may = matches!(client.peer, Peer::Tcp { .. }) && self.config.access.has_users();
+        client.standing.connect = Some(connect.into());
+        // Who has logged in need not do so again, but whoever shows credentials means them.
+        if must || (may && shown.are_shown()) {
+            self.log_in(key, shown);
+        } else {
+            self.on_welcome(key);
+        }
+    }
+
+    /// Goes on with a CONNECT, once it is known who it comes from.
+    pub(crate) fn on_welcome(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(connect) = client.standing.connect.take() else { return };
+        let wants = client.wants;
         if connect.protocol.is_some_and(|protocol| !(0..=1).contains(&protocol)) {
             return self.refuse(key, "invalid client protocol");
         }
@@ -112,12 +154,16 @@ impl Daemon {
         }
         // Accounts are a notion of larger servers; asking for one is asking for what nobody here has.
         if connect.account.is_some_and(|account| !account.is_empty()) || connect.new_account == Some(true) {
-            return self.refuse(key, "Authorization Violation");
+            return self.refuse(key, VIOLATION);
         }
         self.confirm(key);
     }
 
     fn on_sub(&mut self, key: Key, filter: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
+        // The reference asks in this order, too.
+        if !self.may_subscribe(key, filter, queue, sid) {
+            return;
+        }
         if !subject::valid_filter(filter) {
             return self.complain(key, "Invalid Subject");
         }
@@ -135,10 +181,12 @@ impl Daemon {
 
     fn subscribe(&mut self, key: Key, filter: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
         let Some(client) = self.clients.get_mut(key) else { return };
+        let queue: Option<Rc<[u8]>> = queue.map(Rc::from);
         let subscription = self.subscriptions.insert(Subscription {
             client: key,
             sid: sid.into(),
             filter: filter.into(),
+            queue: queue.clone(),
             delivered: 0,
             max: 0,
         });
@@ -146,7 +194,7 @@ impl Daemon {
         client.subscriptions.insert_unique(hash(sid), subscription, |&other| {
             subscriptions.get(other).map_or(0, |other| hash(&other.sid))
         });
-        self.subjects.insert(filter, queue.map(Rc::from), subscription);
+        self.subjects.insert(filter, queue, subscription);
     }
 
     fn on_unsub(&mut self, key: Key, sid: &[u8], max: u64) {

@@ -23,6 +23,7 @@ use crate::{Daemon, Handler, Timer};
 use desk::{Desk, News, Phase};
 use event::Event;
 use reader::Reader;
+pub(crate) use receipt::delivery_subject;
 use rowcall_mysql::{OptionFiles, Options};
 use rowcall_wire::Message;
 use sabotage::Sabotage;

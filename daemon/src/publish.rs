@@ -16,7 +16,7 @@ impl Daemon {
     pub(crate) fn on_publish(&mut self, from: Key, message: &Message<'_>) {
         let Some(client) = self.clients.get(from) else { return };
         let wants = client.wants;
-        let local = matches!(client.peer, Peer::Unix);
+        let (local, free) = (matches!(client.peer, Peer::Unix), client.standing.publishes_freely);
         if local {
             match message.subject {
                 subject::POKE => return self.outbox.iter().for_each(Outbox::poke),
@@ -30,6 +30,9 @@ impl Daemon {
         // The complaint is only a complaint: the message is processed all the same.
         if wants.pedantic && !is_publishable(message.subject) {
             self.complain(from, "Invalid Publish Subject");
+        }
+        if !free && !self.may_publish(from, message) {
+            return;
         }
         if wants.verbose {
             self.reply(from, encode::OK);
@@ -95,13 +98,22 @@ impl Daemon {
         sooner.iter().chain(later).any(|&member| self.deliver(from, member, message))
     }
 
-    /// Owes the message to one subscriber. Says whether that was possible.
+    /// Owes the message to one subscriber, if he may have it. Says whether that was possible.
     #[inline]
-    pub(crate) fn deliver(&mut self, from: Option<Key>, to: Key, message: &Message<'_>) -> bool {
+    fn deliver(&mut self, from: Option<Key>, to: Key, message: &Message<'_>) -> bool {
+        self.owe(from, to, message, true)
+    }
+
+    /// The same; the caller knows whether the subscriber's right to it is still to be looked at.
+    #[inline]
+    pub(crate) fn owe(&mut self, from: Option<Key>, to: Key, message: &Message<'_>, look: bool) -> bool {
         let Some(subscription) = self.subscriptions.get_mut(to) else { return false };
         let Some(client) = self.clients.get_mut(subscription.client) else { return false };
         let spent = subscription.max > 0 && subscription.delivered >= subscription.max;
         if spent || !client.is_open() || (Some(subscription.client) == from && !client.wants.echo) {
+            return false;
+        }
+        if look && client.standing.is_looked_at && !client.standing.takes(message, self.now) {
             return false;
         }
         let before = client.owed.len();
@@ -130,25 +142,32 @@ impl Daemon {
         if !wanted || mail::ticket_of(inbox).is_some() {
             return;
         }
-        let awaiting = self.subjects.matches(inbox);
+        let body = headers::NO_RESPONDERS;
+        let answer = Message { subject: inbox, reply: None, body, header_len: body.len() };
+        if self.tell_asker(from, &answer) {
+            self.stats.no_responders += 1;
+        }
+    }
+
+    /// Answers a client on its own subscription for the answer, if it has one. Nobody else hears it.
+    pub(crate) fn tell_asker(&mut self, from: Key, answer: &Message<'_>) -> bool {
+        let awaiting = self.subjects.matches(answer.subject);
         let own = |&&key: &&Key| {
             self.subscriptions.get(key).is_some_and(|subscription| subscription.client == from)
         };
-        let Some(&found) = Rc::as_ref(&awaiting).plain.iter().find(own) else { return };
-        self.stats.no_responders += 1;
-        let body = headers::NO_RESPONDERS;
-        let answer = Message { subject: inbox, reply: None, body, header_len: body.len() };
+        let Some(&found) = Rc::as_ref(&awaiting).plain.iter().find(own) else { return false };
         let (Some(subscription), Some(client)) = (self.subscriptions.get(found), self.clients.get_mut(from))
         else {
-            return;
+            return false;
         };
         let before = client.owed.len();
         self.round.begin_message();
-        self.round.message(&mut client.owed, &subscription.sid, &answer, true);
+        self.round.message(&mut client.owed, &subscription.sid, answer, true);
         Self::mark_dirty(&mut self.dirty, from, client);
         if client.is_behind(before, self.config.max_pending.0) {
             self.leave(from, Reason::SlowPending);
         }
+        true
     }
 }
 

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT as something to read: both mean "leave".
+//! Signals as something to read: SIGTERM and SIGINT mean "leave", SIGHUP "read your files again".
 
 use crate::poll::{READ, Ready};
 use crate::slots::{Key, Slots};
@@ -13,7 +13,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Takes the two signals away from their default action. Threads started later inherit that,
+    /// Takes them away from their default action. Threads started later inherit that,
     /// so this comes before any.
     ///
     /// # Errors
@@ -22,6 +22,7 @@ impl Signals {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGTERM);
         mask.add(Signal::SIGINT);
+        mask.add(Signal::SIGHUP);
         mask.thread_block()?;
         let fd = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Signals { fd })
@@ -37,9 +38,15 @@ impl Daemon {
 
     pub(crate) fn on_signals(&mut self, _: Key, _: Ready) {
         while let Ok(Some(signal)) = self.signals.fd.read_signal() {
-            let name = Signal::try_from(signal.ssi_signo as i32).map_or("a signal", Signal::as_str);
-            tracing::info!(signal = name, from_pid = signal.ssi_pid, "told to leave");
-            self.begin_leaving();
+            let number = Signal::try_from(signal.ssi_signo as i32);
+            let name = number.map_or("a signal", Signal::as_str);
+            if number == Ok(Signal::SIGHUP) {
+                tracing::info!(from_pid = signal.ssi_pid, "told to read the configuration again");
+                self.reload();
+            } else {
+                tracing::info!(signal = name, from_pid = signal.ssi_pid, "told to leave");
+                self.begin_leaving();
+            }
         }
     }
 }

@@ -25,6 +25,19 @@ pub struct Stats {
     pub no_responders: u64,
     /// Bytes that subscribers were still owed when their connections ended.
     pub lost_bytes: u64,
+    /// Logins that succeeded.
+    pub logins: u64,
+    /// Connections refused because credentials were wrong or missing, or the account's was not to use the
+    /// socket.
+    pub auth_failures: u64,
+    /// Connections refused because they did not log in in time, or there was no time to look.
+    pub auth_timeouts: u64,
+    /// Messages that a client was not allowed to publish.
+    pub forbidden_publish: u64,
+    /// Subscriptions that a client was not allowed to make, or to keep.
+    pub forbidden_subscribe: u64,
+    /// Messages and subscriptions of SQL that were not allowed.
+    pub forbidden_sql: u64,
     /// Connections taken.
     pub connections: u64,
     /// Connections ended, by [`Reason::index`].
@@ -43,6 +56,12 @@ impl Stats {
             unheard: 0,
             no_responders: 0,
             lost_bytes: 0,
+            logins: 0,
+            auth_failures: 0,
+            auth_timeouts: 0,
+            forbidden_publish: 0,
+            forbidden_subscribe: 0,
+            forbidden_sql: 0,
             connections: 0,
             closed: [0; Reason::NAMES.len()],
         }
@@ -82,6 +101,14 @@ impl Stats {
             "no_responders": self.no_responders,
             "lost_bytes": self.lost_bytes,
             "closed": closed,
+            "logins": self.logins,
+            "auth_failures": self.auth_failures,
+            "auth_timeouts": self.auth_timeouts,
+            "forbidden": {
+                "publish": self.forbidden_publish,
+                "subscribe": self.forbidden_subscribe,
+                "sql": self.forbidden_sql,
+            },
             "outbox": outbox,
             "mailbox": mailbox,
         });

@@ -44,4 +44,5 @@ mod slow_consumers;
 mod submit;
 mod sysbench;
 mod tidy;
+mod users;
 mod wait;

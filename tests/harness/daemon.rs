@@ -63,7 +63,7 @@ impl Daemon {
     /// The program, with an environment that says nothing to it.
     pub fn command() -> Command {
         let mut command = Command::new(crate::built("rowcalld"));
-        for name in ["SOCKET", "LISTEN", "HTTP", "OUTBOX", "CONFIG", "LOG", "ALLOW_REMOTE"] {
+        for name in ["SOCKET", "LISTEN", "HTTP", "OUTBOX", "USERS", "CONFIG", "LOG", "ALLOW_REMOTE"] {
             command.env_remove(format!("ROWCALL_{name}"));
         }
         command

@@ -2,6 +2,7 @@
 //! nothing is given up, a silent peer is asked whether it is there. One timer stands for all of it.
 
 use super::ending::GOODBYE_MAX;
+use crate::auth::login::Outcome;
 use crate::listener::Peer;
 use crate::slots::Key;
 use crate::stats::Reason;
@@ -38,9 +39,11 @@ impl Daemon {
         let stuck =
             client.blocked_since.is_some_and(|since| since + self.config.write_deadline.0 <= self.now);
         let waited = client.ending.is_some_and(|(_, since)| since + GOODBYE_MAX <= self.now);
+        let overdue = self.is_login_overdue(client);
         match client.ending {
             Some(_) if stuck || (waited && client.owed.is_empty()) => return self.close_client(key),
             None if stuck => return self.leave(key, Reason::SlowWrite),
+            None if overdue => return self.on_login(key, Outcome::Busy),
             None => self.ask_if_there(key),
             Some(_) => {}
         }
@@ -69,6 +72,7 @@ impl Daemon {
         let rest = match client.ending {
             Some((_, since)) if client.owed.is_empty() => Some(since + GOODBYE_MAX),
             Some(_) => None,
+            None if client.is_stranger() => Some(client.standing.since + self.config.auth_timeout.0),
             None => self.config.ping_due(client.peer, client.last_read, client.pings_open),
         };
         let Some(at) = [stuck, client.held_until, rest].into_iter().flatten().min() else { return };

@@ -71,6 +71,9 @@ impl Daemon {
         let Some(client) = self.clients.remove(key) else { return };
         self.poll.remove(&client.fd);
         self.on_worker_gone(key);
+        if client.is_waiting() {
+            self.checker.iter().for_each(|checker| checker.forget(key));
+        }
         let reason = client.ending.map_or(Reason::Leaving, |(reason, _)| reason);
         let (id, peer, name, owed) = (client.id, client.peer, client.name.as_deref(), client.owed.len());
         self.stats.closed[reason.index()] += 1;

@@ -93,9 +93,13 @@ impl Daemon {
     }
 
     /// Watches for what the client's state calls for.
-    pub(super) fn watch(&mut self, key: Key) {
+    pub(crate) fn watch(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let read = if client.ended_input || client.held_until.is_some() { NOTHING } else { READ };
+        let read = if client.ended_input || client.held_until.is_some() || client.is_waiting() {
+            NOTHING
+        } else {
+            READ
+        };
         let write = if client.blocked_since.is_some() { WRITE } else { NOTHING };
         if client.watched != read | write {
             client.watched = read | write;

@@ -369,7 +369,8 @@ impl Daemon {
             None => (event.body.as_slice(), event.header_len),
         };
         let message = Message { subject: &event.subject, reply: Some(reply.as_bytes()), body, header_len };
-        self.deliver(None, to, &message)
+        // Whoever may subscribe as a worker may have the events, whatever their subjects.
+        self.owe(None, to, &message, false)
     }
 
     /// Whether a worker can take something: it has not too much to read already.

@@ -1,0 +1,113 @@
+//! SIGHUP: the configuration and the file of users are read again. A file that is wrong changes nothing,
+//! and the log says why; nobody who is still allowed is dropped.
+//!
+//! What can change while the daemon runs is written down here, once: the rest needs a restart, and whoever
+//! has changed some of it is told so. Whatever else is read from files at start (certificates, say) is to be
+//! read again in [`Daemon::reload`], before anything is changed, so that it is all of it or nothing.
+
+use crate::Daemon;
+use crate::config::Config;
+use crate::listener;
+
+impl Daemon {
+    /// Reads the files again, and goes by them from now on if nothing is wrong with them. The loop waits
+    /// meanwhile: for files, and for the system's answers which accounts there are.
+    pub(crate) fn reload(&mut self) {
+        match self.reread() {
+            Ok(config) => self.go_by(config),
+            Err(why) => tracing::error!("nothing is changed: {why}"),
+        }
+    }
+
+    fn reread(&self) -> Result<Config, String> {
+        let config = Config::read(self.flags.clone()).map_err(|wrong| wrong.to_string())?;
+        if self.config.access.has_users() && !config.access.has_users() && !config.allow_remote {
+            // The listeners stay, and perhaps they are open to others because there were users.
+            config.check_addresses().map_err(|wrong| wrong.to_string())?;
+        }
+        Ok(config)
+    }
+
+    fn go_by(&mut self, new: Config) {
+        let unchanged = self.config.fixed();
+        for (name, value) in new.fixed() {
+            if !unchanged.contains(&(name, value)) {
+                tracing::warn!(setting = name, "this setting changes with a restart only");
+            }
+        }
+        let rule = self.config.access.sql.rights.publish.clone();
+        self.config.take_over(new);
+        self.connections_max = listener::connections_max(self.config.max_connections);
+        if let Err(why) = self.open_checker() {
+            tracing::error!("passwords cannot be checked: {why}");
+        }
+        if rule != self.config.access.sql.rights.publish {
+            self.tell_sql_rule();
+        }
+        self.revise_everyone();
+        tracing::info!(access = ?self.config.access, "read the configuration again");
+    }
+}
+
+impl Config {
+    /// Takes what may change from another one.
+    fn take_over(&mut self, new: Config) {
+        self.access = new.access;
+        self.auth_timeout = new.auth_timeout;
+        self.write_deadline = new.write_deadline;
+        self.ping_interval = new.ping_interval;
+        self.ping_max = new.ping_max;
+        self.max_connections = new.max_connections;
+        self.max_subscriptions = new.max_subscriptions;
+        self.drain_timeout = new.drain_timeout;
+    }
+
+    /// What may not: names and values.
+    fn fixed(&self) -> Vec<(&'static str, String)> {
+        macro_rules! fixed {
+            ($($name:ident),*) => { vec![$((stringify!($name), format!("{:?}", self.$name))),*] };
+        }
+        fixed![
+            socket,
+            socket_mode,
+            socket_group,
+            listen,
+            http,
+            outbox,
+            allow_remote,
+            server_name,
+            max_payload,
+            max_pending,
+            mailbox_count,
+            mailbox_bytes,
+            mailbox_time,
+            log
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every setting is one that may change or one that may not; a new one must be put somewhere.
+    #[test]
+    fn every_setting_is_accounted_for() {
+        let example: toml::Table = crate::config::EXAMPLE.parse().unwrap();
+        let changes = [
+            "users",
+            "auth_timeout",
+            "write_deadline",
+            "ping_interval",
+            "ping_max",
+            "max_connections",
+            "max_subscriptions",
+            "drain_timeout",
+        ];
+        let fixed = Config::default().fixed();
+        for name in example.keys() {
+            let may = changes.contains(&name.as_str());
+            assert!(may != fixed.iter().any(|(fixed, _)| fixed == name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! What SQL may do, and who may use the Unix socket.
