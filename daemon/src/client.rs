@@ -1,9 +1,10 @@
 //! One NATS connection: what is known of it, and reading from it. Writing stands in
-//! client/writing.rs; what its operations mean, in operations.rs and publish.rs; when something about
+//! client/writing.rs; TLS around it, in client/secrecy.rs; what its operations mean, in operations.rs and publish.rs; when something about
 //! it is due, in client/deadlines.rs; how it ends, in client/ending.rs.
 
 mod deadlines;
 mod ending;
+mod secrecy;
 mod writing;
 
 use crate::auth::Standing;
@@ -13,6 +14,7 @@ use crate::outbuf::Owed;
 use crate::poll::{READ, Ready};
 use crate::slots::Key;
 use crate::stats::Reason;
+use crate::transport::Transport;
 use crate::{Daemon, Handler};
 use hashbrown::HashTable;
 use nix::errno::Errno;
@@ -31,8 +33,8 @@ const ROUND_MAX: usize = 8 << 20;
 
 /// One connection.
 pub(crate) struct Client {
-    /// The socket.
-    pub(crate) fd: OwnedFd,
+    /// The socket, and TLS if it speaks that.
+    pub(crate) transport: Transport,
     /// Who is at the other end.
     pub(crate) peer: Peer,
     /// Its number, which `INFO` told it.
@@ -151,7 +153,7 @@ impl Daemon {
         let is_welcome = user.is_ok();
         let standing = Standing::new(user.unwrap_or_default(), self.now);
         let client = Client {
-            fd,
+            transport: self.transport(fd, peer),
             peer,
             id: self.last_client,
             standing,
@@ -179,12 +181,14 @@ impl Daemon {
         {
             tracing::error!(%error, "no random bytes for a nonce: nobody can log in with a key");
         }
-        if let Err(errno) = self.poll.add(&client.fd, Handler::Client as u8, key, READ) {
+        if let Err(errno) = self.poll.add(&client.transport, Handler::Client as u8, key, READ) {
             tracing::error!(%errno, "cannot watch a connection");
             self.clients.remove(key);
             return;
         }
-        self.send_info(key, false);
+        if self.greets_in_clear(peer) {
+            self.send_info(key, false);
+        }
         if self.clients.len() > self.connections_max {
             self.refuse(key, "maximum connections exceeded");
         } else if !is_welcome {
@@ -212,6 +216,9 @@ impl Daemon {
     /// Reads once, and does what the bytes say. Tells how many bytes came.
     pub(crate) fn read_client(&mut self, key: Key) -> usize {
         let Some(client) = self.clients.get_mut(key).filter(|client| !client.is_waiting()) else { return 0 };
+        if !client.transport.is_plain() {
+            return self.read_secret(key);
+        }
         // The start of an operation goes in front of its rest; only one that is larger than the
         // shared buffer is collected in a buffer of its own.
         let mut input = std::mem::take(&mut self.input);
@@ -219,7 +226,7 @@ impl Daemon {
         let at = if own { 0 } else { client.partial.len() };
         let room =
             if own { (client.partial_wants - client.partial.len()).min(input.len()) } else { input.len() };
-        let read = match nix::unistd::read(&client.fd, &mut input[at..room]) {
+        let read = match nix::unistd::read(&client.transport, &mut input[at..room]) {
             Ok(0) => self.on_end_of_input(key),
             Ok(read) => {
                 client.last_read = self.now;
@@ -238,10 +245,19 @@ impl Daemon {
             Err(errno) => self.on_broken(key, errno),
         };
         self.input = input;
-        if std::mem::take(&mut self.lagging) {
-            self.hold(key);
-        }
+        self.hold_if_lagging(key);
         read
+    }
+
+    /// Takes in what the connection's bytes held: the rest of an operation, more operations, the
+    /// start of one.
+    fn take_in(&mut self, key: Key, bytes: &[u8]) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if client.partial.is_empty() {
+            return self.feed(key, bytes);
+        }
+        client.partial.extend_from_slice(bytes);
+        self.feed_collected(key);
     }
 
     fn feed_collected(&mut self, key: Key) {
@@ -259,9 +275,7 @@ impl Daemon {
         client.partial_wants = 0;
         let kept = std::mem::take(&mut client.partial);
         self.feed(key, &kept);
-        if std::mem::take(&mut self.lagging) {
-            self.hold(key);
-        }
+        self.hold_if_lagging(key);
     }
 
     /// Does, one after the other, what the operations in these bytes say; keeps the start of one

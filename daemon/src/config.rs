@@ -10,7 +10,7 @@ use serde::Deserialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-pub use values::{Address, HostPort, Level, Mode, OptionFile, Payload, Place, Size, Span};
+pub use values::{Address, HostPort, Level, Mode, OptionFile, Payload, Place, Size, Span, Tls};
 
 /// Where the library inside the server looks for the daemon, unless it is told otherwise.
 pub const SOCKET_DEFAULT: &str = "/run/rowcall/rowcall.sock";
@@ -64,7 +64,7 @@ pub struct Flags {
 const AFTER_HELP: &str = "\
 Flags win over the environment, the environment over the file, the file over the defaults.
 SIGTERM and SIGINT: tell the clients, write what is owed (at most drain_timeout), leave.
-SIGHUP: read the configuration and the file of users again.
+SIGHUP: read the configuration, the file of users and the certificates again.
 
 Exit codes: 0 left as asked; 1 could not start or go on; 2 wrong flags or configuration.";
 
@@ -93,6 +93,17 @@ pub struct Config {
     pub auth_timeout: Span,
     /// Allows addresses beyond this machine.
     pub allow_remote: bool,
+    /// The certificate that NATS clients on TCP are shown, with what stands between it and its authority.
+    /// Without one, nobody speaks TLS.
+    pub tls_cert: OptionFile,
+    /// Its private key.
+    pub tls_key: OptionFile,
+    /// The authorities that sign the clients' certificates; without any, clients need none.
+    pub tls_client_ca: OptionFile,
+    /// Who speaks TLS, once there is a certificate.
+    pub tls: Tls,
+    /// How long a connection may take until its handshake is done.
+    pub tls_timeout: Span,
     /// The name clients see.
     pub server_name: String,
     /// Bytes of headers and payload of a message.
@@ -135,6 +146,11 @@ impl Default for Config {
             access: Access::default(),
             auth_timeout: Span(Duration::from_secs(2)),
             allow_remote: false,
+            tls_cert: OptionFile(None),
+            tls_key: OptionFile(None),
+            tls_client_ca: OptionFile(None),
+            tls: Tls::Required,
+            tls_timeout: Span(Duration::from_secs(2)),
             server_name: "rowcalld".into(),
             max_payload: Payload(rowcall_wire::PAYLOAD_MAX),
             max_pending: Size(64 << 20),
@@ -230,6 +246,7 @@ impl Config {
         {
             return Err(Wrong(format!("outbox = \"{}\": cannot read it: {error}", path.display())));
         }
+        crate::certificates::load(self).map_err(Wrong)?;
         Ok(())
     }
 
@@ -239,7 +256,9 @@ impl Config {
             let Some(address) = &address.0 else { continue };
             let resolved =
                 address.resolve().map_err(|error| Wrong(format!("{name} = \"{address}\": {error}")))?;
-            if !self.allow_remote && resolved.iter().any(|address| !address.ip().is_loopback()) {
+            let guarded = name == "listen" && self.access.has_users() && self.demands_tls();
+            let open = resolved.iter().any(|address| !address.ip().is_loopback());
+            if open && !guarded && !self.allow_remote {
                 let why = match self.access.has_users() {
                     true => "passwords and messages would go there unencrypted",
                     false => "nobody has to log in here",
@@ -251,6 +270,11 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Whether nobody on TCP says anything in clear text.
+    fn demands_tls(&self) -> bool {
+        self.tls_cert.0.is_some() && matches!(self.tls, Tls::Required | Tls::First)
     }
 }
 

@@ -7,8 +7,7 @@ use crate::outbox::Outbox;
 use crate::slots::Key;
 use crate::stats::Reason;
 use crate::{Daemon, Timer};
-use nix::sys::socket::{Shutdown, shutdown};
-use std::os::fd::AsRawFd;
+use nix::sys::socket::Shutdown;
 
 /// How many reads of one client are made when leaving begins. A socket's buffers hold less (a few
 /// megabytes); only someone who never stops publishing would fill so many.
@@ -48,7 +47,7 @@ impl Daemon {
         let Some(client) = self.clients.get(key) else { return };
         if let Peer::Unix = client.peer {
             // It fails only for a peer that is gone.
-            let _ = shutdown(client.fd.as_raw_fd(), Shutdown::Read);
+            let _ = client.transport.shut(Shutdown::Read);
         }
         for _ in 0..LAST_READS_MAX {
             if self.read_client(key) == 0 {

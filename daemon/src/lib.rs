@@ -2,6 +2,7 @@
 //! joins the two. What each handler does stands in its own file; they meet only here.
 
 mod auth;
+mod certificates;
 mod client;
 pub mod config;
 mod drain;
@@ -20,6 +21,7 @@ mod slots;
 mod stats;
 mod subjects;
 mod timers;
+mod transport;
 
 use auth::User;
 use auth::attempts::Attempts;
@@ -35,10 +37,12 @@ use nix::errno::Errno;
 use outbox::Outbox;
 use outbuf::Round;
 use poll::{Poll, Ready};
+use rustls::ServerConfig;
 pub use signals::Signals;
 use slots::{Key, Slots};
 use stats::Stats;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 use subjects::Subjects;
 use timers::Timers;
@@ -63,6 +67,8 @@ pub struct Daemon {
     clients: Slots<Client>,
     /// Connections that speak HTTP.
     visitors: Slots<Visitor>,
+    /// What TLS on the NATS port works with, if it is switched on.
+    tls: Option<Arc<ServerConfig>>,
     /// Signals as something to read.
     signals: Signals,
     /// Every subscription of every client.
@@ -92,6 +98,8 @@ pub struct Daemon {
     /// The one buffer that is read into. No buffer belongs to a connection that has nothing
     /// under way.
     input: Vec<u8>,
+    /// What TLS has decrypted of it. Empty as long as nobody speaks TLS.
+    clear: Vec<u8>,
     /// Where small stretches are gathered for a write.
     gather: Vec<u8>,
     /// Picks members of queue groups.
@@ -191,6 +199,7 @@ impl Daemon {
             listeners: Slots::default(),
             clients: Slots::default(),
             visitors: Slots::default(),
+            tls: None,
             signals,
             subscriptions: Slots::default(),
             subjects: Subjects::default(),
@@ -205,6 +214,7 @@ impl Daemon {
             lagging: false,
             spent: Vec::new(),
             input: vec![0; INPUT_MAX],
+            clear: Vec::new(),
             gather: Vec::new(),
             random,
             last_client: 0,
@@ -214,6 +224,7 @@ impl Daemon {
         };
         daemon.watch_signals().map_err(|errno| format!("cannot watch for signals: {errno}"))?;
         daemon.open_checker()?;
+        daemon.open_certificates()?;
         daemon.listen()?;
         daemon.open_outbox()?;
         Ok(daemon)

@@ -5,6 +5,7 @@
 use crate::Daemon;
 use crate::auth::login::{Credentials, VIOLATION};
 use crate::client::{Client, Subscription};
+use crate::config::Tls;
 use crate::listener::Peer;
 use crate::slots::Key;
 use crate::stats::Reason;
@@ -45,6 +46,7 @@ impl Daemon {
     /// Says who we are; `ldm` says that we are about to leave.
     pub(crate) fn send_info(&mut self, key: Key, ldm: bool) {
         let Some(client) = self.clients.get(key) else { return };
+        let secret = self.is_secret(client.peer);
         let (host, port, client_ip) = match client.peer {
             Peer::Tcp { peer, local } => (local.ip().to_string(), local.port(), peer.ip().to_string()),
             Peer::Unix => (String::new(), 0, String::new()),
@@ -70,7 +72,9 @@ impl Daemon {
             auth_required: matches!(client.peer, Peer::Tcp { .. }) && self.config.access.has_users(),
             nonce: client.standing.nonce.to_string(),
             sql_publish: self.sql_rule(client.peer),
-            ..Info::default()
+            tls_required: secret && self.config.tls != Tls::Optional,
+            tls_verify: secret && self.config.tls_client_ca.0.is_some(),
+            tls_available: secret && self.config.tls == Tls::Optional,
         };
         let mut line = Vec::new();
         encode::json_line(&mut line, "INFO", &serde_json::to_string(&info).unwrap_or_default());

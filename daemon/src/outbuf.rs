@@ -173,8 +173,10 @@ pub struct Owed {
     backlog: VecDeque<Piece>,
     /// Of the current turn, in order; none touches the next.
     due: Vec<Span>,
-    /// Of both, in bytes.
+    /// Of both, and what is sealed, in bytes.
     bytes: usize,
+    /// Bytes that left here encrypted, and that the socket has not taken yet: TLS has them.
+    sealed: usize,
 }
 
 #[derive(Debug)]
@@ -199,6 +201,12 @@ impl Owed {
         self.bytes
     }
 
+    /// Says how many bytes TLS has ready that the socket has not taken. They are owed like the rest.
+    pub fn set_sealed(&mut self, bytes: usize) {
+        self.bytes = self.bytes - self.sealed + bytes;
+        self.sealed = bytes;
+    }
+
     /// Whether nothing is owed.
     pub fn is_empty(&self) -> bool {
         self.bytes == 0
@@ -216,7 +224,7 @@ impl Owed {
         mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let before = self.bytes;
-        while self.bytes > 0 {
+        while self.bytes > self.sealed {
             let plan = self.plan(round, gather);
             let slices = plan.slices(self, round, gather);
             let offered: usize = slices.iter().map(|slice| slice.len()).sum();

@@ -1,31 +1,36 @@
-//! SIGHUP: the configuration and the file of users are read again. A file that is wrong changes nothing,
+//! SIGHUP: the configuration, the file of users and the certificates are read again. A file that is wrong changes nothing,
 //! and the log says why; nobody who is still allowed is dropped.
 //!
 //! What can change while the daemon runs is written down here, once: the rest needs a restart, and whoever
-//! has changed some of it is told so. Whatever else is read from files at start (certificates, say) is to be
-//! read again in [`Daemon::reload`], before anything is changed, so that it is all of it or nothing.
+//! has changed some of it is told so. All files are read before anything is changed: it is all of it or
+//! nothing.
 
-use crate::Daemon;
 use crate::config::Config;
-use crate::listener;
+use crate::{Daemon, certificates, listener};
+use rustls::ServerConfig;
+use std::sync::Arc;
 
 impl Daemon {
     /// Reads the files again, and goes by them from now on if nothing is wrong with them. The loop waits
     /// meanwhile: for files, and for the system's answers which accounts there are.
     pub(crate) fn reload(&mut self) {
         match self.reread() {
-            Ok(config) => self.go_by(config),
+            Ok((config, tls)) => {
+                self.tls = tls;
+                self.go_by(config);
+            }
             Err(why) => tracing::error!("nothing is changed: {why}"),
         }
     }
 
-    fn reread(&self) -> Result<Config, String> {
+    fn reread(&self) -> Result<(Config, Option<Arc<ServerConfig>>), String> {
         let config = Config::read(self.flags.clone()).map_err(|wrong| wrong.to_string())?;
         if self.config.access.has_users() && !config.access.has_users() && !config.allow_remote {
             // The listeners stay, and perhaps they are open to others because there were users.
             config.check_addresses().map_err(|wrong| wrong.to_string())?;
         }
-        Ok(config)
+        // From where they were: other paths are for the next start.
+        Ok((config, certificates::load(&self.config)?))
     }
 
     fn go_by(&mut self, new: Config) {
@@ -75,6 +80,11 @@ impl Config {
             http,
             outbox,
             allow_remote,
+            tls_cert,
+            tls_key,
+            tls_client_ca,
+            tls,
+            tls_timeout,
             server_name,
             max_payload,
             max_pending,

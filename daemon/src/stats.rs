@@ -133,12 +133,14 @@ pub enum Reason {
     SlowWrite,
     /// We are leaving.
     Leaving,
+    /// The peer wanted TLS, and its handshake or a record failed.
+    Tls,
 }
 
 impl Reason {
     /// For the counters.
-    pub const NAMES: [&'static str; 7] =
-        ["client_closed", "broken", "refused", "malformed", "slow_pending", "slow_write", "leaving"];
+    pub const NAMES: [&'static str; 8] =
+        ["client_closed", "broken", "refused", "malformed", "slow_pending", "slow_write", "leaving", "tls"];
 
     /// Which of the names it is.
     pub fn index(self) -> usize {
@@ -150,6 +152,7 @@ impl Reason {
             Reason::SlowPending => 4,
             Reason::SlowWrite => 5,
             Reason::Leaving => 6,
+            Reason::Tls => 7,
         }
     }
 
@@ -174,6 +177,7 @@ impl fmt::Display for Reason {
             Reason::SlowPending => f.write_str("slow consumer: owed more than max_pending"),
             Reason::SlowWrite => f.write_str("slow consumer: took nothing for write_deadline"),
             Reason::Leaving => f.write_str("rowcalld is leaving"),
+            Reason::Tls => f.write_str("TLS failed"),
         }
     }
 }
@@ -192,6 +196,7 @@ mod tests {
             Reason::SlowPending,
             Reason::SlowWrite,
             Reason::Leaving,
+            Reason::Tls,
         ];
         for (n, reason) in reasons.iter().enumerate() {
             assert_eq!(reason.index(), n);

@@ -44,5 +44,6 @@ mod slow_consumers;
 mod submit;
 mod sysbench;
 mod tidy;
+mod tls;
 mod users;
 mod wait;

@@ -1,4 +1,4 @@
-//! The NATS client protocol by hand. Each script runs against rowcalld, on TCP and on its Unix
+//! The NATS client protocol by hand. Each script runs against rowcalld, on TCP, in TLS and on its Unix
 //! socket, and against Debian's nats-server: all must say the same. What only rowcalld promises
 //! stands in protocol/ours.rs.
 
@@ -8,12 +8,12 @@ mod ours;
 mod subscribe;
 
 use harness::nats_server::NatsServer;
-use harness::{Daemon, Terminal};
+use harness::{Authority, Daemon, Terminal};
 
 /// Says hello, quietly, without headers.
 const QUIET: &str = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
 
-/// Runs a script against each of the three. It is given a way to connect.
+/// Runs a script against each of them. It is given a way to connect.
 fn everywhere(script: impl Fn(&dyn Fn() -> Terminal)) {
     everywhere_with("", "", script);
 }
@@ -35,6 +35,11 @@ fn everywhere_with(rowcalld: &str, nats_server: &str, script: impl Fn(&dyn Fn() 
     };
     run("nats-server", &|| reference.terminal());
     run("rowcalld, TCP", &|| daemon.terminal());
+    let authority = Authority::new();
+    let folder = harness::folder();
+    let settings = format!("{}{rowcalld}", authority.settings(folder.path()));
+    let secret = Daemon::with_settings(folder.path(), &settings);
+    run("rowcalld, TLS", &|| authority.terminal(&secret.tcp));
     run("rowcalld, Unix socket", &|| Terminal::unix(&daemon.socket));
 }
 

@@ -13,6 +13,7 @@ pub mod servers;
 pub mod site;
 pub mod stranger;
 pub mod terminal;
+pub mod tls;
 
 pub use children::{Child, PATIENCE};
 pub use daemon::Daemon;
@@ -21,6 +22,7 @@ pub use servers::{Kind, Server};
 pub use site::Site;
 pub use stranger::Stranger;
 pub use terminal::{Message, Terminal};
+pub use tls::Authority;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

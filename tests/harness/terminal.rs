@@ -42,6 +42,16 @@ impl Message {
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Other(Box<dyn Duplex>),
+}
+
+/// Something else that bytes go through, in both directions.
+pub trait Duplex: Read + Write + Send {
+    /// Closes the sending half.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    fn finish(&mut self) -> std::io::Result<()>;
 }
 
 impl Terminal {
@@ -64,6 +74,19 @@ impl Terminal {
         let stream = UnixStream::connect(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         Terminal::greeted(Stream::Unix(stream))
+    }
+
+    /// Takes over a connection and reads the greeting.
+    ///
+    /// # Panics
+    /// If none comes.
+    pub fn over(stream: impl Duplex + 'static) -> Terminal {
+        Terminal::greeted(Stream::Other(Box::new(stream)))
+    }
+
+    /// Takes over a connection on which the greeting was read.
+    pub fn after(info: String, stream: impl Duplex + 'static) -> Terminal {
+        Terminal { stream: Stream::Other(Box::new(stream)), input: Vec::new(), info, log: String::new() }
     }
 
     fn greeted(stream: Stream) -> Terminal {
@@ -92,6 +115,7 @@ impl Terminal {
         let sent = match &mut self.stream {
             Stream::Tcp(stream) => stream.write_all(text),
             Stream::Unix(stream) => stream.write_all(text),
+            Stream::Other(stream) => stream.write_all(text).and_then(|()| stream.flush()),
         };
         sent.unwrap_or_else(|error| panic!("{error}\n{}", self.log));
     }
@@ -228,9 +252,10 @@ impl Terminal {
     /// # Panics
     /// If it is closed already.
     pub fn finish(&mut self) {
-        let shut = match &self.stream {
+        let shut = match &mut self.stream {
             Stream::Tcp(stream) => stream.shutdown(std::net::Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(std::net::Shutdown::Write),
+            Stream::Other(stream) => stream.finish(),
         };
         shut.expect("an open connection can be shut");
     }
@@ -241,6 +266,7 @@ impl Terminal {
         let read = match &mut self.stream {
             Stream::Tcp(stream) => stream.read(&mut buffer),
             Stream::Unix(stream) => stream.read(&mut buffer),
+            Stream::Other(stream) => stream.read(&mut buffer),
         };
         match read {
             Ok(0) => false,

@@ -47,6 +47,12 @@ pub struct Info {
     /// that is everything.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub sql_publish: String,
+    /// And a certificate of the client's with it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tls_verify: bool,
+    /// TLS may be had.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub tls_available: bool,
 }
 
 /// What a client says of itself. A key that is absent means the default of the reference for a

@@ -12,9 +12,9 @@ use crate::slots::Key;
 use nix::sys::socket::{getsockopt, sockopt};
 use rowcall_wire::Message;
 use rowcall_wire::handshake::Connect;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// As whom a connection is here.
 pub(crate) struct Standing {
@@ -101,7 +101,7 @@ impl Client {
 
 impl Daemon {
     /// As whom a new connection begins; `Err` if it must not even begin.
-    pub(crate) fn first_user(&self, fd: &OwnedFd, peer: Peer) -> Result<Option<Rc<User>>, ()> {
+    pub(crate) fn first_user(&self, fd: &impl AsFd, peer: Peer) -> Result<Option<Rc<User>>, ()> {
         match peer {
             Peer::Unix if !self.may_use_socket(fd) => Err(()),
             Peer::Unix => Ok(Some(Rc::clone(&self.config.access.sql))),
@@ -112,7 +112,7 @@ impl Daemon {
 
     /// Whether the account that this connection comes from may use the Unix socket. The kernel says which
     /// one it is.
-    pub(crate) fn may_use_socket(&self, fd: &OwnedFd) -> bool {
+    pub(crate) fn may_use_socket(&self, fd: &impl AsFd) -> bool {
         let uid = getsockopt(fd, sockopt::PeerCredentials).map(|credentials| credentials.uid());
         let may = uid.is_ok_and(|uid| self.config.access.socket_peers.contains(&uid));
         if !may {
@@ -156,9 +156,10 @@ impl Daemon {
         }
     }
 
-    /// The time in which a connection had to log in is over.
-    pub(crate) fn is_login_overdue(&self, client: &Client) -> bool {
-        client.is_stranger() && client.standing.since + self.config.auth_timeout.0 <= self.now
+    /// When a connection must have logged in, if it has to. A handshake has its own time.
+    pub(crate) fn login_due(&self, client: &Client) -> Option<Instant> {
+        let handshake = if client.transport.is_plain() { Duration::ZERO } else { self.config.tls_timeout.0 };
+        client.is_stranger().then(|| client.standing.since + self.config.auth_timeout.0 + handshake)
     }
 
     /// Everyone is looked at anew, after the file of users was read again: whoever is still what he was
@@ -181,7 +182,7 @@ impl Daemon {
     /// Who a connection is by now; `Err` if it may not go on.
     fn user_now(&self, client: &Client) -> Result<Option<Rc<User>>, ()> {
         match (client.peer, &client.standing.user) {
-            (Peer::Unix, _) => self.first_user(&client.fd, client.peer),
+            (Peer::Unix, _) => self.first_user(&client.transport, client.peer),
             // Someone who has not logged in yet does so by the new file.
             (_, None) => Ok((!self.config.access.has_users()).then(|| Rc::clone(&self.anyone))),
             (_, Some(_)) if !self.config.access.has_users() => Ok(Some(Rc::clone(&self.anyone))),

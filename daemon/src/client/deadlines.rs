@@ -1,6 +1,7 @@
 //! When something about a connection is due: a publisher that is held is let go, a socket that takes
 //! nothing is given up, a silent peer is asked whether it is there. One timer stands for all of it.
 
+use super::Client;
 use super::ending::GOODBYE_MAX;
 use crate::auth::login::Outcome;
 use crate::listener::Peer;
@@ -16,8 +17,14 @@ use std::time::{Duration, Instant};
 const HOLD: Duration = Duration::from_millis(2);
 
 impl Daemon {
-    /// Stops reading from a publisher for a moment.
-    pub(super) fn hold(&mut self, key: Key) {
+    /// Stops reading from a publisher for a moment, if someone it publishes to lags behind.
+    pub(super) fn hold_if_lagging(&mut self, key: Key) {
+        if std::mem::take(&mut self.lagging) {
+            self.hold(key);
+        }
+    }
+
+    fn hold(&mut self, key: Key) {
         if let Some(client) = self.clients.get_mut(key)
             && let Peer::Tcp { .. } = client.peer
         {
@@ -39,11 +46,14 @@ impl Daemon {
         let stuck =
             client.blocked_since.is_some_and(|since| since + self.config.write_deadline.0 <= self.now);
         let waited = client.ending.is_some_and(|(_, since)| since + GOODBYE_MAX <= self.now);
-        let overdue = self.is_login_overdue(client);
+        let handshake_due = self.config.handshake_due(client);
+        let login_due = self.login_due(client);
+        let is_over = |due: Option<Instant>| due.is_some_and(|due| due <= self.now);
         match client.ending {
             Some(_) if stuck || (waited && client.owed.is_empty()) => return self.close_client(key),
             None if stuck => return self.leave(key, Reason::SlowWrite),
-            None if overdue => return self.on_login(key, Outcome::Busy),
+            None if is_over(handshake_due) => self.on_no_handshake(key),
+            None if is_over(login_due) => return self.on_login(key, Outcome::Busy),
             None => self.ask_if_there(key),
             Some(_) => {}
         }
@@ -67,15 +77,20 @@ impl Daemon {
     /// Sets a timer for the earliest moment at which something about the client may be due, unless
     /// an earlier one is set.
     pub(super) fn set_deadline(&mut self, key: Key) {
-        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(client) = self.clients.get(key) else { return };
+        let login_due = self.login_due(client);
         let stuck = client.blocked_since.map(|since| since + self.config.write_deadline.0);
         let rest = match client.ending {
             Some((_, since)) if client.owed.is_empty() => Some(since + GOODBYE_MAX),
             Some(_) => None,
-            None if client.is_stranger() => Some(client.standing.since + self.config.auth_timeout.0),
+            None if login_due.is_some() => login_due,
             None => self.config.ping_due(client.peer, client.last_read, client.pings_open),
         };
-        let Some(at) = [stuck, client.held_until, rest].into_iter().flatten().min() else { return };
+        let handshake = if client.is_open() { self.config.handshake_due(client) } else { None };
+        let Some(at) = [stuck, client.held_until, rest, handshake].into_iter().flatten().min() else {
+            return;
+        };
+        let Some(client) = self.clients.get_mut(key) else { return };
         if client.deadline.is_none_or(|set| at < set) {
             client.deadline = Some(at);
             self.timers.set(at, Timer::Client(key));
@@ -84,6 +99,11 @@ impl Daemon {
 }
 
 impl crate::config::Config {
+    /// When a client that is to speak TLS must have finished its handshake.
+    fn handshake_due(&self, client: &Client) -> Option<Instant> {
+        client.transport.unfinished_since().map(|since| since + self.tls_timeout.0)
+    }
+
     /// When a client that was last heard of then, and was asked so many times since, is to be
     /// asked next. On a Unix socket never: the kernel tells when the other end is gone, and the
     /// library inside the server does not read unless it waits for an answer.

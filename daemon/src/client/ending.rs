@@ -9,7 +9,7 @@
 use crate::Daemon;
 use crate::slots::Key;
 use crate::stats::Reason;
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::sys::socket::Shutdown;
 use rowcall_wire::parse::Violation;
 use std::time::Duration;
 
@@ -50,6 +50,10 @@ impl Daemon {
             self.unsubscribe_all(key);
             let Some(client) = self.clients.get(key) else { continue };
             let Some((reason, _)) = client.ending else { continue };
+            if !reason.is_abrupt() {
+                self.close_secretly(key);
+            }
+            let Some(client) = self.clients.get(key) else { continue };
             let done = client.owed.is_empty();
             if reason.is_abrupt() || (done && client.ended_input) {
                 self.close_client(key);
@@ -57,7 +61,7 @@ impl Daemon {
             }
             if done {
                 // It fails only if the peer is gone already, which the next read will tell.
-                let _ = shutdown(std::os::fd::AsRawFd::as_raw_fd(&client.fd), Shutdown::Write);
+                let _ = client.transport.shut(Shutdown::Write);
             }
             self.watch(key);
             self.set_deadline(key);
@@ -69,7 +73,7 @@ impl Daemon {
     pub(crate) fn close_client(&mut self, key: Key) {
         self.unsubscribe_all(key);
         let Some(client) = self.clients.remove(key) else { return };
-        self.poll.remove(&client.fd);
+        self.poll.remove(&client.transport);
         self.on_worker_gone(key);
         if client.is_waiting() {
             self.checker.iter().for_each(|checker| checker.forget(key));

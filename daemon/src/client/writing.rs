@@ -8,8 +8,6 @@ use crate::slots::Key;
 use crate::stats::Reason;
 use crate::{Daemon, Handler};
 use nix::errno::Errno;
-use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
 
 impl Daemon {
     /// Owes the client these bytes.
@@ -53,8 +51,7 @@ impl Daemon {
     /// only while something is left.
     pub(super) fn write_client(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let fd = &client.fd;
-        let written = client.owed.write(&self.round, &mut self.gather, |slices| write(fd, slices));
+        let written = client.transport.write(&mut client.owed, &self.round, &mut self.gather);
         match written {
             Ok(_) if client.owed.is_empty() => {
                 client.blocked_since = None;
@@ -103,18 +100,9 @@ impl Daemon {
         let write = if client.blocked_since.is_some() { WRITE } else { NOTHING };
         if client.watched != read | write {
             client.watched = read | write;
-            if let Err(errno) = self.poll.want(&client.fd, Handler::Client as u8, key, read | write) {
+            if let Err(errno) = self.poll.want(&client.transport, Handler::Client as u8, key, read | write) {
                 tracing::error!(%errno, client = client.id, "cannot change what is watched of a connection");
             }
         }
     }
-}
-
-/// One write. A single slice takes the cheaper call.
-fn write(fd: &OwnedFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    let written = match slices {
-        [one] => nix::unistd::write(fd, one),
-        many => nix::sys::uio::writev(fd, many),
-    };
-    written.map_err(io::Error::from)
 }

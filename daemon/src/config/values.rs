@@ -197,6 +197,33 @@ impl FromStr for Level {
     }
 }
 
+/// Who speaks TLS on the NATS port, once there is a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// Nobody.
+    None,
+    /// Who wants to: INFO offers it.
+    Optional,
+    /// Everybody, after an INFO in clear text that says so.
+    Required,
+    /// Everybody, from the first byte: INFO comes inside.
+    First,
+}
+
+impl FromStr for Tls {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Tls::None),
+            "optional" => Ok(Tls::Optional),
+            "required" => Ok(Tls::Required),
+            "first" => Ok(Tls::First),
+            _ => Err(format!("expected none, optional, required or first, found \"{text}\"")),
+        }
+    }
+}
+
 /// In the file all of these are strings; sizes and times may be bare numbers as well.
 macro_rules! from_toml_text {
     ($($type:ty),*) => {$(
@@ -215,4 +242,4 @@ macro_rules! from_toml_text {
     )*};
 }
 
-from_toml_text!(Place, OptionFile, Address, Size, Payload, Span, Mode, Level);
+from_toml_text!(Place, OptionFile, Address, Size, Payload, Span, Mode, Level, Tls);

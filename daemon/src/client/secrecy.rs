@@ -1,0 +1,152 @@
+//! TLS around a client's bytes: who speaks it, the handshake, and what is done when it fails. The bytes
+//! themselves are transport.rs's business, the certificates those of certificates.rs.
+
+use crate::Daemon;
+use crate::config::Tls;
+use crate::listener::Peer;
+use crate::outbuf::Owed;
+use crate::slots::Key;
+use crate::stats::Reason;
+use crate::transport::Transport;
+use nix::errno::Errno;
+use std::fmt::Display;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// The first byte of a handshake. No operation of the NATS protocol begins with it.
+const HANDSHAKE: u8 = 0x16;
+
+/// What those are told who speak in clear text where TLS is wanted.
+const REQUIRED: &str = "Secure Connection - TLS Required";
+
+impl Daemon {
+    /// Whether such a peer speaks TLS, or may.
+    pub(crate) fn is_secret(&self, peer: Peer) -> bool {
+        self.tls.is_some() && matches!(peer, Peer::Tcp { .. })
+    }
+
+    /// Whether such a peer is greeted as soon as it comes, and not only after the handshake.
+    pub(super) fn greets_in_clear(&self, peer: Peer) -> bool {
+        !self.is_secret(peer) || self.config.tls != Tls::First
+    }
+
+    pub(super) fn transport(&self, fd: OwnedFd, peer: Peer) -> Transport {
+        if self.is_secret(peer) { Transport::awaiting(fd, self.now) } else { Transport::plain(fd) }
+    }
+
+    /// Reads once from a connection on which TLS is spoken or awaited, and does what the bytes in it
+    /// say: all of them, since no event would tell of those that TLS held back. Tells how many bytes
+    /// came.
+    pub(super) fn read_secret(&mut self, key: Key) -> usize {
+        let Some(client) = self.clients.get_mut(key) else { return 0 };
+        // The greeting in clear text must be out before anything else is.
+        if client.transport.is_awaiting() && !client.owed.is_empty() {
+            return 0;
+        }
+        let mut input = std::mem::take(&mut self.input);
+        let read = match nix::unistd::read(&client.transport, &mut input) {
+            Ok(0) => self.on_end_of_input(key),
+            Ok(read) => {
+                client.last_read = self.now;
+                if !client.transport.is_awaiting() || self.begin_secrecy(key, input[0]) {
+                    self.take_secret(key, &input[..read]);
+                } else {
+                    self.take_in(key, &input[..read]);
+                }
+                read
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => 0,
+            Err(errno) => self.on_broken(key, errno),
+        };
+        self.input = input;
+        self.hold_if_lagging(key);
+        read
+    }
+
+    /// The first byte has come: whether it is TLS.
+    fn begin_secrecy(&mut self, key: Key, first: u8) -> bool {
+        let Some(client) = self.clients.get_mut(key) else { return false };
+        match &self.tls {
+            // What one says who is being sent away is of no interest.
+            _ if !client.is_open() => {}
+            Some(config) if first == HANDSHAKE => match client.transport.begin(Arc::clone(config)) {
+                Ok(()) => return true,
+                Err(error) => self.fail_secrecy(key, &error),
+            },
+            _ if self.config.tls == Tls::Optional => client.transport.become_plain(),
+            _ => self.refuse(key, REQUIRED),
+        }
+        false
+    }
+
+    fn take_secret(&mut self, key: Key, wire: &[u8]) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let mut clear = std::mem::take(&mut self.clear);
+        let before = client.transport.unfinished_since();
+        let closed = client.transport.decrypt(wire, &mut clear);
+        client.owed.set_sealed(client.transport.sealed());
+        if !client.owed.is_empty() {
+            Self::mark_dirty(&mut self.dirty, key, client);
+        }
+        if before.is_some() && client.transport.unfinished_since().is_none() {
+            self.on_handshake_done(key);
+        }
+        self.take_in(key, &clear);
+        clear.clear();
+        self.clear = clear;
+        match closed {
+            Ok(false) => {}
+            Ok(true) => {
+                self.on_end_of_input(key);
+            }
+            Err(error) => self.fail_secrecy(key, &error),
+        }
+    }
+
+    fn on_handshake_done(&mut self, key: Key) {
+        let Some(client) = self.clients.get(key) else { return };
+        tracing::debug!(client = client.id, tls = client.transport.agreed(), "the handshake is done");
+        if self.config.tls == Tls::First {
+            self.send_info(key, false);
+        }
+    }
+
+    /// The time for the handshake is over.
+    pub(super) fn on_no_handshake(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if !client.transport.is_awaiting() {
+            self.fail_secrecy(key, &"the handshake was not done within tls_timeout");
+        } else if self.config.tls == Tls::Optional {
+            // As at the reference: who has not said anything by now wants none.
+            client.transport.become_plain();
+        } else {
+            self.refuse(key, REQUIRED);
+        }
+    }
+
+    /// Ends a connection on which TLS went wrong. What it was owed can no longer be said.
+    fn fail_secrecy(&mut self, key: Key, why: &dyn Display) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        tracing::info!(client = client.id, peer = %client.peer, %why, "TLS failed");
+        client.transport.fail();
+        client.owed.set_sealed(0);
+        self.stats.lost_bytes += client.owed.len() as u64;
+        client.owed = Owed::default();
+        client.blocked_since = None;
+        self.leave(key, Reason::Tls);
+    }
+
+    /// Closes the conversation within TLS, once all of it has been said. The client may be gone
+    /// afterwards.
+    pub(super) fn close_secretly(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        if client.transport.is_plain() || !client.owed.is_empty() {
+            return;
+        }
+        client.transport.close();
+        client.owed.set_sealed(client.transport.sealed());
+        if !client.owed.is_empty() {
+            self.write_client(key);
+        }
+    }
+}
