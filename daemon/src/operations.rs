@@ -89,8 +89,10 @@ impl Daemon {
         }
     }
 
-    /// Tells the library what SQL may publish to by now.
+    /// Tells the library, and the reader of the outbox, what SQL may publish to by now.
     pub(crate) fn tell_sql_rule(&mut self) {
+        let rule = &self.config.access.sql.rights.publish;
+        self.outbox.iter().for_each(|outbox| outbox.set_rule(rule.clone()));
         for key in self.clients.keys() {
             if self.clients.get(key).is_some_and(|client| client.is_open() && client.standing.is_library) {
                 self.send_info(key, false);

@@ -26,6 +26,7 @@ use reader::Reader;
 pub(crate) use receipt::delivery_subject;
 use rowcall_mysql::{OptionFiles, Options};
 use rowcall_wire::Message;
+use rowcall_wire::rule::Rule;
 use sabotage::Sabotage;
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
@@ -74,8 +75,9 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     /// Starts the thread; the option file says where the server is and as whom to connect.
-    fn start(option_file: &Path, max_payload: usize, batch_max: usize) -> Result<Outbox, String> {
+    fn start(option_file: &Path, max_payload: usize, batch_max: usize, rule: Rule) -> Result<Outbox, String> {
         let desk = Desk::new().map_err(|errno| format!("cannot make an eventfd: {errno}"))?;
+        desk.set_rule(rule);
         let desk = Arc::new(desk);
         let options = Options {
             // Some statements of several tables want a database to be chosen, whatever they name.
@@ -106,6 +108,11 @@ impl Outbox {
         self.desk.poke();
     }
 
+    /// What SQL may publish to from now on.
+    pub(crate) fn set_rule(&self, rule: Rule) {
+        self.desk.set_rule(rule);
+    }
+
     /// Whether nothing of it is under way any more.
     pub(crate) fn has_ended(&self) -> bool {
         self.desk.has_ended()
@@ -116,8 +123,9 @@ impl Daemon {
     /// Begins to read the outbox, if the configuration names one.
     pub(crate) fn open_outbox(&mut self) -> Result<(), String> {
         let Some(option_file) = &self.config.outbox.0 else { return Ok(()) };
-        let outbox =
-            Outbox::start(option_file, self.config.max_payload.0, self.config.max_pending.0 / BATCH_PART)?;
+        let batch_max = self.config.max_pending.0 / BATCH_PART;
+        let rule = self.config.access.sql.rights.publish.clone();
+        let outbox = Outbox::start(option_file, self.config.max_payload.0, batch_max, rule)?;
         // There is one such descriptor and its handler needs no key.
         let key = Slots::default().insert(());
         let added = self.poll.add(outbox.desk.bell(), Handler::Outbox as u8, key, READ);
@@ -188,7 +196,13 @@ impl Daemon {
             Phase::Waiting(why) => ("waiting", Some(why)),
         };
         let consumers: Vec<_> = outbox.consumers.iter().map(Window::to_json).collect();
-        serde_json::json!({ "state": state, "why": why, "handed_on": outbox.handed_on, "consumers": consumers })
+        serde_json::json!({
+            "state": state,
+            "why": why,
+            "handed_on": outbox.handed_on,
+            "parked": outbox.desk.parked(),
+            "consumers": consumers,
+        })
     }
 
     fn hand_on(&mut self, event: &Event) {

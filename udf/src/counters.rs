@@ -44,6 +44,8 @@ pub(crate) enum Reason {
     UnknownTicket,
     /// The ticket is of an earlier run of the daemon.
     OtherDaemon,
+    /// SQL may not publish or listen to this: the daemon's administrator has said so.
+    Forbidden,
     /// The daemon refused the operation.
     Refused,
     /// Who listens on the socket does not speak the protocol.
@@ -55,7 +57,7 @@ pub(crate) enum Reason {
 }
 
 /// Every reason, in the order of the counters, with its name for SQL.
-const REASONS: [(Reason, &str); 22] = [
+const REASONS: [(Reason, &str); 23] = [
     (Reason::NoDaemon, "no_daemon"),
     (Reason::Stalled, "stalled"),
     (Reason::BadSubject, "bad_subject"),
@@ -74,6 +76,7 @@ const REASONS: [(Reason, &str); 22] = [
     (Reason::EvictedTime, "evicted_time"),
     (Reason::UnknownTicket, "unknown_ticket"),
     (Reason::OtherDaemon, "other_daemon"),
+    (Reason::Forbidden, "forbidden"),
     (Reason::Refused, "refused"),
     (Reason::BadPeer, "bad_peer"),
     (Reason::NoMemory, "no_memory"),

@@ -1,30 +1,34 @@
 //! This thread's connection to the daemon: opening it, handing frames to the kernel, waiting, and
 //! giving up in time. What the frames say is call.rs's business; how the two ends greet each other
 //! stands in link/greeting.rs, requests and what comes back in link/reply.rs, replies that are collected
-//! later in link/mail.rs, events in link/listen.rs.
+//! later in link/mail.rs, events in link/listen.rs, and what the daemon has said of what is allowed in
+//! link/allowed.rs.
 //!
 //! The connection belongs to the thread because in a trigger nothing else lasts longer than a row.
 //! Two things are the whole process's: the back-off after a daemon that could not be reached, and
 //! the knowledge that it takes nothing, so that one session has waited for all of them.
 
+mod allowed;
 mod greeting;
 mod listen;
 mod mail;
 mod reply;
+mod wait;
 
 use crate::backoff::{Backoff, Pace, Stall};
 use crate::counters::{self, CONNECT_ERRNO, CONNECTS, DISCONNECTS, Reason};
-use crate::killed::killed;
 use crate::socket::{For, Socket};
 pub(crate) use greeting::daemon_version;
 use once_cell::sync::Lazy;
 use rowcall_wire::parse::Limits;
+use rowcall_wire::rule::Rule;
 use rowcall_wire::{CONTROL_LINE_MAX, Message, PAYLOAD_CEILING, encode};
 use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
+use wait::Wait;
 
 /// Where the daemon listens, unless ROWCALL_SOCKET in the server's environment says otherwise.
 const SOCKET_DEFAULT: &str = "/run/rowcall/rowcall.sock";
@@ -37,12 +41,6 @@ pub(crate) const STALL_WAIT: Duration = Duration::from_millis(20);
 /// How long a function that waits anyway waits to be greeted, unless its own time is over before:
 /// what rowcall_request waits by default. A machine that is busy with something else may need it.
 const GREETING_WAIT: Duration = Duration::from_millis(250);
-
-/// A wait is made of slices, and the server is asked after each whether the statement was killed.
-const SLICE: Duration = Duration::from_millis(20);
-
-/// The longest wait where the server cannot be asked.
-const UNKILLABLE_WAIT: Duration = Duration::from_secs(1);
 
 /// Bytes read at a time: more than most replies have. On the heap: a server's stack is small.
 const READ_AT_ONCE: usize = 8 << 10;
@@ -115,6 +113,8 @@ struct Connection {
     socket: Socket,
     /// The largest message the daemon takes; `None` until it has greeted us.
     max_payload: Option<usize>,
+    /// What SQL may publish to, as the daemon last said.
+    rule: Rule,
     /// Which run of the daemon has greeted us.
     server_id: String,
     /// What has come and was not dealt with yet.
@@ -217,6 +217,7 @@ impl Connection {
         Connection {
             socket,
             max_payload: None,
+            rule: Rule::default(),
             server_id: String::new(),
             input: Vec::new(),
             frame: Vec::new(),
@@ -256,6 +257,9 @@ impl Connection {
         reply: Option<&[u8]>,
         body: &impl Fn(&mut Vec<u8>) -> Result<usize, Reason>,
     ) -> Result<usize, Fail> {
+        if !self.may_publish(subject)? {
+            return Err(Fail::Call(Reason::Forbidden));
+        }
         self.body.clear();
         let header_len = body(&mut self.body).map_err(Fail::Call)?;
         if self.body.len() > self.max_payload.unwrap_or(0) {
@@ -330,29 +334,6 @@ impl Connection {
 
 /// What a PUB or HPUB line holds besides the subjects: the verb, two sizes of nine digits, blanks.
 const LINE_EXTRA: usize = 32;
-
-/// A wait of bounded length, in slices.
-struct Wait {
-    until: Instant,
-}
-
-impl Wait {
-    fn until(until: Instant) -> Wait {
-        let until = if killed().is_some() { until } else { until.min(Instant::now() + UNKILLABLE_WAIT) };
-        Wait { until }
-    }
-
-    /// Waits for one slice, or until the socket is ready. Fails when the time is over or the
-    /// statement was killed.
-    fn slice(&mut self, socket: &Socket, what: For) -> Result<(), Reason> {
-        if killed() == Some(true) {
-            return Err(Reason::Killed);
-        }
-        let left = self.until.saturating_duration_since(Instant::now());
-        let ready = socket.wait(what, left.min(SLICE));
-        if !ready && left.is_zero() { Err(Reason::Stalled) } else { Ok(()) }
-    }
-}
 
 /// How long a frame may wait for room, once the daemon has taken so many bytes of it. One that
 /// takes less than a mebibyte in that time counts as stalled: a long frame takes longer, but has

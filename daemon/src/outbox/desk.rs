@@ -7,8 +7,9 @@ use super::event::Event;
 use super::window::{Settings, Tally};
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use rowcall_wire::rule::Rule;
 use std::collections::HashMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Notes beyond which nothing more is delivered: a worker that hands back everything at once is not to
@@ -42,6 +43,10 @@ struct Papers {
     epoch: u64,
     /// What is counted of each consumer.
     tallies: HashMap<u32, Tally>,
+    /// What SQL may publish to.
+    rule: Arc<Rule>,
+    /// Events parked before anyone could have them.
+    parked: u64,
     /// Whether no more notes will come.
     finished: bool,
     /// Whether the loop has a batch that it has not handed on yet.
@@ -211,6 +216,16 @@ impl Desk {
         self.papers().tallies.extend(tallies);
     }
 
+    /// What SQL may publish to from now on.
+    pub(super) fn set_rule(&self, rule: Rule) {
+        self.papers().rule = Arc::new(rule);
+    }
+
+    /// Events parked before anyone could have them.
+    pub(super) fn parked(&self) -> u64 {
+        self.papers().parked
+    }
+
     /// No more notes will come.
     pub(super) fn finish(&self) {
         self.change(|papers| papers.finished = true);
@@ -281,6 +296,16 @@ impl Desk {
             self.ring();
         }
         taken
+    }
+
+    /// What SQL may publish to by now.
+    pub(super) fn rule(&self) -> Arc<Rule> {
+        Arc::clone(&self.papers().rule)
+    }
+
+    /// An event was parked before anyone could have it.
+    pub(super) fn count_parked(&self) {
+        self.papers().parked += 1;
     }
 
     /// Takes what is to be loaded.

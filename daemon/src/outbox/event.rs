@@ -2,6 +2,7 @@
 //! connection lives here.
 
 use super::receipt::DELIVERIES;
+use crate::auth::enforce::FORBIDDEN;
 use rowcall_wire::{headers, subject};
 
 /// The header that holds the row's id.
@@ -45,6 +46,8 @@ pub(crate) enum Flaw {
     Header,
     /// It is larger than `max_payload`.
     TooLarge,
+    /// SQL may not publish to that subject.
+    Forbidden,
 }
 
 impl Flaw {
@@ -55,6 +58,7 @@ impl Flaw {
             Flaw::NullPayload => "null_payload",
             Flaw::Header => "bad_header",
             Flaw::TooLarge => "too_large",
+            Flaw::Forbidden => FORBIDDEN,
         }
     }
 }

@@ -3,13 +3,14 @@
 //! is in the table was not handed on: there is no cursor, and nothing to remember.
 
 use super::desk::{Desk, News, Phase, Woken};
-use super::event::{Event, Row};
+use super::event::{Event, Flaw, Row};
 use super::ledger::Ledger;
 use super::portion::{BYTES_MAX, Portion};
 use super::sabotage::Sabotage;
 use super::server::{check, check_writable, prepare, tell_durability};
 use super::statements;
 use rowcall_mysql::{Connection, Error, Options};
+use rowcall_wire::rule::Rule;
 use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -179,8 +180,9 @@ impl Reader {
     fn read_until(&self, connection: &mut Connection, last: u64) -> Result<Found, Trouble> {
         let mut found = Found::default();
         let bytes_max = self.batch_max.min(BYTES_MAX);
+        let rule = self.desk.rule();
         connection.each_row(statements::read(last, self.portion.get().rows()), |row| {
-            found.add(row, self.max_payload);
+            found.add(row, self.max_payload, &rule);
             if found.bytes < bytes_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         self.portion.set(self.portion.get().after(found.rows(), found.bytes < bytes_max));
@@ -214,6 +216,7 @@ impl Reader {
             let statements =
                 [statements::park(id, reason), statements::COUNT_PARKED.into(), statements::delete(&[id])];
             all_at_once(connection, &statements)?;
+            self.desk.count_parked();
         }
         Ok(!self.desk.is_leaving())
     }
@@ -300,12 +303,14 @@ impl Reader {
 }
 
 impl Found {
-    fn add(&mut self, row: &[Option<&[u8]>], max_payload: usize) {
+    fn add(&mut self, row: &[Option<&[u8]>], max_payload: usize, rule: &Rule) {
         let &[id, subject, payload, headers, created_at] = row else { return };
         let id = id.and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
         let (Some(id), Some(created_at)) = (id, created_at) else { return };
         self.last = id;
         match (Row { id, subject, payload, headers, created_at }).event(max_payload) {
+            // Anyone may call rowcall.publish, who may not publish there with rowcall_notify.
+            Ok(event) if !rule.permits(&event.subject) => self.flawed.push((id, Flaw::Forbidden.name())),
             Ok(event) => {
                 self.bytes += event.body.len();
                 self.events.push(event);

@@ -1,5 +1,6 @@
 //! The daemon's greeting (INFO) and ours (CONNECT).
 
+use super::allowed::rule;
 use super::{BACKOFF, Connection, Fail, LIMITS, STALL, Wait, now, stalled};
 use crate::counters::Reason;
 use crate::socket::For;
@@ -68,6 +69,7 @@ impl Connection {
     fn take_greeting(&mut self) -> Result<bool, Fail> {
         match parse::server_op(&self.input, &LIMITS) {
             Ok(Step::Op(ServerOp::Info(json), used)) => {
+                self.rule = rule(json);
                 self.max_payload =
                     Some(json_number(json, "max_payload").unwrap_or(rowcall_wire::PAYLOAD_MAX));
                 self.server_id = json_text(json, "server_id").unwrap_or_default().to_owned();
@@ -91,7 +93,7 @@ fn json_number(json: &[u8], key: &str) -> Option<usize> {
 }
 
 /// A text out of INFO's JSON; one with escapes is cut there.
-fn json_text<'a>(json: &'a [u8], key: &str) -> Option<&'a str> {
+pub(super) fn json_text<'a>(json: &'a [u8], key: &str) -> Option<&'a str> {
     json_value(json, key)?.strip_prefix('"')?.split(['"', '\\']).next()
 }
 

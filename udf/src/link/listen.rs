@@ -1,8 +1,9 @@
 //! Waiting for an event: a subscription of this thread's connection that ends with the wait.
 
+use super::allowed::is_forbidden;
 use super::{Connection, Fail, LINE_EXTRA, Link, Wait, greeting_wait};
 use crate::counters::Reason;
-use rowcall_wire::{CONTROL_LINE_MAX, encode};
+use rowcall_wire::{CONTROL_LINE_MAX, Message, encode};
 use std::time::{Duration, Instant};
 
 /// The subscriptions' numbers begin behind it: it is the inbox's.
@@ -21,11 +22,16 @@ impl Link {
         let Some(connection) = &mut self.connection else { return Err(Reason::NoDaemon) };
         let sid = connection.sid().to_string();
         let result = connection
-            .await_message(&mut wait, payload, |its, _| its == sid.as_bytes(), |event| Ok(event.payload()))
+            .await_message(&mut wait, payload, |its, _| its == sid.as_bytes(), event)
             .map_err(|fail| connection.end_listening(fail));
         connection.give_back();
         self.outcome(result)
     }
+}
+
+/// The payload of an event; or it is none, and says that it may not be listened to.
+fn event<'a>(message: &Message<'a>) -> Result<&'a [u8], Reason> {
+    if is_forbidden(message) { Err(Reason::Forbidden) } else { Ok(message.payload()) }
 }
 
 impl Connection {

@@ -1,5 +1,6 @@
 //! Requests and what comes back: the inbox that replies go to, and waiting for the one that is meant.
 
+use super::allowed::{is_forbidden, rule};
 use super::{Connection, Fail, LIMITS, Link, Wait, copy, greeting_wait};
 use crate::counters::Reason;
 use crate::socket::For;
@@ -114,6 +115,10 @@ impl Connection {
             Ok(Step::More(_)) => return Ok(None),
             Ok(Step::Op(ServerOp::Msg { sid, message }, used)) if is_meant(sid, &message) => (message, used),
             Ok(Step::Op(ServerOp::Err(_), _)) => return Err(Fail::Broken(Reason::Refused)),
+            Ok(Step::Op(ServerOp::Info(json), used)) => {
+                self.rule = rule(json);
+                return Ok(Some(Next::Other(used)));
+            }
             // What an earlier call waited for, and came too late; or nothing that concerns us.
             Ok(Step::Op(_, used)) => return Ok(Some(Next::Other(used))),
             Err(_) => return Err(Fail::Broken(Reason::BadPeer)),
@@ -140,6 +145,9 @@ pub(super) fn answer<'a>(message: &Message<'a>) -> Result<&'a [u8], Reason> {
     let block = message.headers();
     if headers::status(block) == Some(headers::STATUS_NO_RESPONDERS) && message.payload().is_empty() {
         return Err(Reason::NoResponders);
+    }
+    if is_forbidden(message) {
+        return Err(Reason::Forbidden);
     }
     if headers::value(block, headers::SERVICE_ERROR_CODE).is_some() {
         return Err(Reason::Failed);
