@@ -58,5 +58,5 @@ soak: release servers
 install: release
 	install -D -m 755 $(TARGET)/release/rowcalld $(TARGET)/release/rowcall -t $(DESTDIR)$(PREFIX)/bin
 	install -D -m 644 $(TARGET)/release/librowcall.so $(DESTDIR)$(PREFIX)/lib/rowcall/$(LIBRARY)
-	install -D -m 644 dist/rowcalld.toml -t $(DESTDIR)$(PREFIX)/share/rowcall
+	install -D -m 644 dist/rowcalld.toml dist/users.toml -t $(DESTDIR)$(PREFIX)/share/rowcall
 	install -D -m 644 dist/rowcalld.service -t $(DESTDIR)$(PREFIX)/lib/systemd/system

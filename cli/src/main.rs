@@ -22,6 +22,7 @@ mod status;
 mod subscription;
 mod tables;
 mod uninstall;
+mod user;
 
 use clap::{ArgAction, Parser, Subcommand};
 use failure::Failure;
@@ -64,12 +65,14 @@ enum Command {
     Parked(parked::Parked),
     /// Show how the outbox and the consumers do
     Status(status::Status),
+    /// Make what the daemon's file of users holds: hashes of passwords, tokens
+    User(user::User),
 }
 
 const AFTER_HELP: &str = "\
 listen, notify, request and reply speak to the daemon, rowcalld: found with --server, else with
-ROWCALL_SERVER, else at unix:/run/rowcall/rowcall.sock. The others speak to the database server,
-with the flags of the mysql and mariadb clients.
+ROWCALL_SERVER, else at unix:/run/rowcall/rowcall.sock. user speaks to nobody, the others to the
+database server, with the flags of the mysql and mariadb clients.
 
 Exit codes: 0 done, or left with Ctrl-C; 1 failed; 2 wrong arguments; 3 nobody answers to that
 subject; 4 no reply in time; 5 the daemon cannot be reached; 6 the database server cannot be
@@ -100,6 +103,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Consumer(consumer) => consumer.run(json),
         Command::Parked(parked) => parked.run(json),
         Command::Status(status) => status.run(json),
+        Command::User(user) => user.run(json),
     }
 }
 

@@ -4,6 +4,8 @@ use super::{User, connect, enter, everywhere, hash, users_file, write_users};
 use harness::nats_server::NatsServer;
 use harness::{Daemon, Terminal, eventually};
 use serde_json::Value;
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 const VIOLATION: &str = "-ERR 'Authorization Violation'\r\n";
@@ -279,5 +281,69 @@ fn no_secret_is_ever_said() {
     assert!(said.contains("logged in"), "{said}");
     for secret in ["opensesam", &hashed] {
         assert!(!said.contains(secret) && !varz.contains(secret), "{said}");
+    }
+}
+
+/// What `rowcall user` makes lets in, and only that.
+#[test]
+fn what_the_command_makes_is_of_use() {
+    let run = |arguments: &[&str], stdin: &str| {
+        let mut command = Command::new(harness::built("rowcall"));
+        command
+            .arg("user")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // One that refuses its arguments does not read.
+        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, hash) = run(&["hash", "--cost", "5"], "pass wörd\n");
+    assert!(code == Some(0) && hash.starts_with("$2b$05$") && hash.lines().count() == 1, "{hash}");
+    let (code, made) = run(&["token", "--json"], "");
+    assert_eq!(code, Some(0));
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let folder = harness::folder();
+    let users = format!(
+        "[[users]]\nname = \"p\"\npassword = \"{}\"\n[[users]]\nname = \"t\"\ntoken = {}\n",
+        hash.trim_end(),
+        made["digest"]
+    );
+    let daemon = daemon(&folder, &users, "");
+    for shown in
+        ["\"user\":\"p\",\"pass\":\"pass wörd\"".to_owned(), format!("\"auth_token\":{}", made["token"])]
+    {
+        let mut it = daemon.terminal();
+        it.send(format!("CONNECT {{\"verbose\":false,{shown}}}\r\n"));
+        it.barrier();
+    }
+    for (arguments, stdin) in
+        [(&["hash"][..], ""), (&["hash"], "\n"), (&["hash", "--cost", "15"], "p"), (&[], "")]
+    {
+        assert_eq!(run(arguments, stdin), (Some(2), String::new()), "{arguments:?}");
+    }
+    assert_eq!(run(&["hash"], &"p".repeat(72)).0, Some(2));
+}
+
+/// The command logs in with what stands in its URL, and says so when that is wrong.
+#[test]
+fn the_command_logs_in() {
+    let folder = harness::folder();
+    let daemon = daemon(&folder, &users_file(&alice()), "");
+    let notify = |credentials: &str| {
+        let mut command = Command::new(harness::built("rowcall"));
+        // Not as an argument, where everyone on the machine could read it.
+        command.env("ROWCALL_SERVER", format!("nats://{credentials}{}", daemon.tcp));
+        let output = command.args(["notify", "a", "x"]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(notify("alice:alicealice@"), (Some(0), String::new()));
+    for wrong in ["alice:wrong@", "alicealice@", ""] {
+        let (code, said) = notify(wrong);
+        assert_eq!(code, Some(5), "{said}");
+        assert!(said.contains("Authorization Violation") && !said.contains("alice"), "{said}");
     }
 }
