@@ -9,6 +9,7 @@ mod writing;
 
 use crate::auth::Standing;
 use crate::auth::login::VIOLATION;
+use crate::http::Visit;
 use crate::listener::Peer;
 use crate::outbuf::Owed;
 use crate::poll::{READ, Ready};
@@ -29,7 +30,7 @@ use std::time::{Duration, Instant};
 pub(crate) const READING: Duration = Duration::from_millis(20);
 
 /// What a turn produces is written out early once it is this much: one read of input, sent to many.
-const ROUND_MAX: usize = 8 << 20;
+pub(crate) const ROUND_MAX: usize = 8 << 20;
 
 /// One connection.
 pub(crate) struct Client {
@@ -49,6 +50,8 @@ pub(crate) struct Client {
     pub(crate) subscriptions: HashTable<Key>,
     /// What it is owed.
     pub(crate) owed: Owed,
+    /// What it is doing, if it speaks HTTP.
+    pub(crate) visit: Option<Box<Visit>>,
     /// Whether it stands in the daemon's list of dirty clients.
     pub(crate) dirty: bool,
     /// The start of an operation whose rest has not come. Empty, it holds no memory.
@@ -88,6 +91,18 @@ pub(crate) struct Wants {
     pub(crate) no_responders: bool,
     /// An INFO that comes later.
     pub(crate) later_info: bool,
+}
+
+impl Wants {
+    /// Of someone who speaks HTTP, and is not to hear a word of the NATS client protocol.
+    const HTTP: Wants = Wants {
+        verbose: false,
+        pedantic: false,
+        echo: true,
+        headers: true,
+        no_responders: false,
+        later_info: false,
+    };
 }
 
 impl Default for Wants {
@@ -139,6 +154,16 @@ impl Client {
         self.ending.is_none()
     }
 
+    /// Whether the start of something has come whose rest has not, or that has to wait.
+    pub(crate) fn has_partial(&self) -> bool {
+        !self.partial.is_empty()
+    }
+
+    /// Takes that out.
+    pub(crate) fn take_partial(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.partial)
+    }
+
     fn limits(max_payload: usize) -> Limits {
         Limits { control_line: rowcall_wire::CONTROL_LINE_MAX, payload: max_payload }
     }
@@ -147,20 +172,35 @@ impl Client {
 impl Daemon {
     /// Takes a connection in and greets it.
     pub(crate) fn add_client(&mut self, fd: OwnedFd, peer: Peer) {
-        self.last_client += 1;
         self.stats.connections += 1;
-        let user = self.first_user(&fd, peer);
-        let is_welcome = user.is_ok();
-        let standing = Standing::new(user.unwrap_or_default(), self.now);
+        let is_welcome = !matches!(peer, Peer::Unix) || self.may_use_socket(&fd);
+        let Some(key) = self.take_in(fd, peer, None) else { return };
+        if self.greets_in_clear(peer) {
+            self.send_info(key, false);
+        }
+        if self.clients.len() - self.http.open > self.connections_max {
+            self.refuse(key, "maximum connections exceeded");
+        } else if !is_welcome {
+            self.stats.auth_failures += 1;
+            self.refuse(key, VIOLATION);
+        }
+        self.set_deadline(key);
+    }
+
+    /// Takes a connection in, with what it is doing if it speaks HTTP.
+    pub(crate) fn take_in(&mut self, fd: OwnedFd, peer: Peer, visit: Option<Box<Visit>>) -> Option<Key> {
+        self.last_client += 1;
+        let standing = Standing::new(self.first_user(peer), self.now);
         let client = Client {
             transport: self.transport(fd, peer),
             peer,
             id: self.last_client,
             standing,
-            wants: Wants::default(),
+            wants: if visit.is_some() { Wants::HTTP } else { Wants::default() },
             name: None,
             subscriptions: HashTable::new(),
             owed: Owed::default(),
+            visit,
             dirty: false,
             partial: Vec::new(),
             partial_wants: 0,
@@ -176,7 +216,8 @@ impl Daemon {
         tracing::debug!(client = client.id, %peer, "connected");
         let key = self.clients.insert(client);
         let client = self.clients.get_mut(key).expect("it was just put there");
-        if self.config.access.has_nkeys()
+        if client.visit.is_none()
+            && self.config.access.has_nkeys()
             && let Err(error) = client.draw_nonce()
         {
             tracing::error!(%error, "no random bytes for a nonce: nobody can log in with a key");
@@ -184,18 +225,9 @@ impl Daemon {
         if let Err(errno) = self.poll.add(&client.transport, Handler::Client as u8, key, READ) {
             tracing::error!(%errno, "cannot watch a connection");
             self.clients.remove(key);
-            return;
+            return None;
         }
-        if self.greets_in_clear(peer) {
-            self.send_info(key, false);
-        }
-        if self.clients.len() > self.connections_max {
-            self.refuse(key, "maximum connections exceeded");
-        } else if !is_welcome {
-            self.stats.auth_failures += 1;
-            self.refuse(key, VIOLATION);
-        }
-        self.set_deadline(key);
+        Some(key)
     }
 
     /// Its socket is ready.
@@ -251,7 +283,7 @@ impl Daemon {
 
     /// Takes in what the connection's bytes held: the rest of an operation, more operations, the
     /// start of one.
-    fn take_in(&mut self, key: Key, bytes: &[u8]) {
+    fn take_clear(&mut self, key: Key, bytes: &[u8]) {
         let Some(client) = self.clients.get_mut(key) else { return };
         if client.partial.is_empty() {
             return self.feed(key, bytes);
@@ -281,6 +313,9 @@ impl Daemon {
     /// Does, one after the other, what the operations in these bytes say; keeps the start of one
     /// whose rest has not come.
     fn feed(&mut self, key: Key, mut bytes: &[u8]) {
+        if self.clients.get(key).is_some_and(|client| client.visit.is_some()) {
+            return self.feed_visit(key, bytes);
+        }
         let limits = Client::limits(self.config.max_payload.0);
         while let Some(first) = bytes.first()
             && let Some(client) = self.clients.get(key).filter(|client| client.is_open())
@@ -307,7 +342,7 @@ impl Daemon {
         }
     }
 
-    fn keep_partial(&mut self, key: Key, bytes: &[u8], wants: usize) {
+    pub(crate) fn keep_partial(&mut self, key: Key, bytes: &[u8], wants: usize) {
         if let Some(client) = self.clients.get_mut(key) {
             client.partial = bytes.to_vec();
             client.partial_wants = wants;

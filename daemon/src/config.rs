@@ -31,7 +31,7 @@ pub struct Flags {
     #[arg(long, value_name = "HOST:PORT", env = "ROWCALL_LISTEN")]
     pub listen: Option<Address>,
 
-    /// Where /healthz and /varz are served, or "none"
+    /// Where HTTP is spoken, or "none"; port 0 likewise
     #[arg(long, value_name = "HOST:PORT", env = "ROWCALL_HTTP")]
     pub http: Option<Address>,
 
@@ -80,8 +80,14 @@ pub struct Config {
     pub socket_group: Option<String>,
     /// Where NATS clients connect.
     pub listen: Address,
-    /// Where `/healthz` and `/varz` are served.
+    /// Where HTTP is spoken.
     pub http: Address,
+    /// Further names that this host has in requests' `Host`.
+    pub http_hosts: Vec<String>,
+    /// Origins of web pages that may ask over HTTP.
+    pub http_cors_origins: Vec<String>,
+    /// HTTP connections at a time.
+    pub max_http_connections: usize,
     /// The option file for the connection that reads the outbox; without one, nothing reads it.
     pub outbox: OptionFile,
     /// The file that says who may log in and what they may do; without one, nobody has to.
@@ -141,6 +147,9 @@ impl Default for Config {
             socket_group: None,
             listen: address(4222),
             http: address(8222),
+            http_hosts: Vec::new(),
+            http_cors_origins: Vec::new(),
+            max_http_connections: 1024,
             outbox: OptionFile(None),
             users: OptionFile(None),
             access: Access::default(),
@@ -233,6 +242,11 @@ impl Config {
                 config.max_pending.0, config.max_payload.0
             )));
         }
+        if let Some(origin) = config.http_cors_origins.iter().find(|origin| !is_origin(origin)) {
+            return Err(Wrong(format!(
+                "http_cors_origins: {origin:?} is no origin such as \"https://shop.example\": a scheme, a host, perhaps a port"
+            )));
+        }
         Ok(config)
     }
 
@@ -278,6 +292,12 @@ impl Config {
     }
 }
 
+/// Whether browsers would call a page's origin so. (`*` would let every page in the world publish.)
+fn is_origin(text: &str) -> bool {
+    let host = text.split_once("://").map(|(_, host)| host);
+    host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '*', ' ', ',']) && text.is_ascii())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,6 +332,13 @@ mod tests {
         refused("listen = \"4222\"", "line 1", &["HOST:PORT"]);
         refused("socket = \"rowcall.sock\"", "line 1", &["absolute path"]);
         refused("socket_mode = \"rw\"", "line 1", &["octal"]);
+        for wrong in ["*", "shop.example", "https://shop.example/", "https://", "https://*.example"] {
+            refused(
+                &format!("http_cors_origins = [{wrong:?}]"),
+                "is no origin",
+                &[wrong, "https://shop.example"],
+            );
+        }
         refused("log = \"loud\"", "line 1", &["error, warn, info"]);
         refused("listen =", "line 1", &["expected"]);
     }

@@ -36,6 +36,7 @@ impl Daemon {
             if self.clients.get(key).is_some_and(|client| client.wants.later_info) {
                 self.send_info(key, true);
             }
+            self.say_farewell(key);
             // From now on it ends as any connection does that is told something first: what it is
             // owed is written, and it may hang up by itself.
             self.leave(key, Reason::Leaving);
@@ -63,7 +64,7 @@ impl Daemon {
     /// still has for them. On a Unix socket it has been delivered once it is written.
     pub(crate) fn has_left(&mut self) -> bool {
         let Some(deadline) = self.leave_by else { return false };
-        let needed = |client: &Client| !client.owed.is_empty() || matches!(client.peer, Peer::Tcp { .. });
+        let needed = |client: &Client| !client.owed.is_empty() || !matches!(client.peer, Peer::Unix);
         let reading = || self.outbox.as_ref().is_some_and(|outbox| !outbox.has_ended());
         if self.now < deadline && (reading() || self.clients.iter().any(|(_, client)| needed(client))) {
             return false;

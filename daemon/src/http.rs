@@ -1,122 +1,228 @@
-//! Whether the daemon is well, over HTTP: `/healthz` and `/varz`. One small request for each
-//! connection, answered with one small page; the requests are parsed by httparse.
+//! HTTP, the loop's side of a connection: taking one in, feeding it, answering, what is due, its end. An
+//! HTTP peer is a [`Client`] like any other, with a [`Visit`] that says what it is doing. What a request
+//! does stands in http/exchange.rs, the pages about the daemon in http/pages.rs.
 
-use crate::poll::{READ, Ready};
+mod answer;
+mod exchange;
+mod guard;
+mod login;
+mod pages;
+mod request;
+mod target;
+mod visit;
+
+use crate::Daemon;
+use crate::client::{Client, ROUND_MAX};
+use crate::listener::Peer;
 use crate::slots::Key;
-use crate::{Daemon, Handler, Timer};
-use nix::errno::Errno;
+use crate::stats::Reason;
+use answer::{Answer, Manner};
+use request::Flaw;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+pub(crate) use visit::Visit;
+use visit::{Awaited, Due, Step};
 
-/// How long a visitor may take, from coming in to leaving.
-const VISIT_MAX: Duration = Duration::from_secs(10);
+/// Connections beyond the limit that are told so at a time; further ones are closed without a word.
+pub(crate) const REFUSED_MAX: usize = 64;
 
-/// Bytes of a request's line and headers.
-const REQUEST_MAX: usize = 8 << 10;
+/// What is known and counted of all who come by HTTP.
+#[derive(Debug, Default)]
+pub(crate) struct Http {
+    /// Connections at the moment.
+    pub(crate) open: usize,
+    /// How many there may be.
+    pub(crate) connections_max: usize,
+    /// Connections taken.
+    connections: u64,
+    /// Requests that have come whole.
+    requests: u64,
+    /// Answers that say that a request was at fault: 4xx, 501, 505.
+    refused: u64,
+    /// Connections turned away because there were too many.
+    turned_away: u64,
+    /// Requests whose reply, and polls whose message, did not come in time.
+    timed_out: u64,
+}
 
-/// Headers of a request.
-const HEADERS_MAX: usize = 64;
-
-/// Visitors at a time: monitoring needs a few.
-pub(crate) const VISITORS_MAX: usize = 64;
-
-/// One connection that speaks HTTP.
-pub(crate) struct Visitor {
-    fd: OwnedFd,
-    /// What has come of the request.
-    request: Vec<u8>,
-    /// Whether the answer was given, and only the end is awaited.
-    answered: bool,
+impl Http {
+    pub(crate) fn new(connections_max: usize) -> Http {
+        Http { connections_max, ..Http::default() }
+    }
 }
 
 impl Daemon {
-    pub(crate) fn add_visitor(&mut self, fd: OwnedFd) {
-        if self.visitors.len() >= VISITORS_MAX {
+    /// Takes a connection in that will speak HTTP.
+    pub(crate) fn add_visitor(&mut self, fd: OwnedFd, peer: Peer) {
+        if self.http.open >= self.http.connections_max + REFUSED_MAX {
+            self.http.turned_away += 1;
             return;
         }
-        let key = self.visitors.insert(Visitor { fd, request: Vec::new(), answered: false });
-        let visitor = self.visitors.get(key).expect("it was just put there");
-        if let Err(errno) = self.poll.add(&visitor.fd, Handler::Visitor as u8, key, READ) {
-            tracing::error!(%errno, "cannot watch a connection");
-            self.visitors.remove(key);
-            return;
+        let visit = Box::new(Visit::new(self.now));
+        let Some(key) = self.take_in(fd, peer, Some(visit)) else { return };
+        self.http.open += 1;
+        self.http.connections += 1;
+        if self.http.open > self.http.connections_max {
+            self.http.turned_away += 1;
+            let answer = Answer::text(503, "there are too many connections (max_http_connections)");
+            self.answer_last(key, &answer.field("Retry-After", "1"));
         }
-        self.timers.set(self.now + VISIT_MAX, Timer::Visitor(key));
+        self.set_deadline(key);
     }
 
-    pub(crate) fn on_visitor(&mut self, key: Key, _: Ready) {
-        let Some(visitor) = self.visitors.get_mut(key) else { return };
-        let mut bytes = [0; 1024];
-        match nix::unistd::read(&visitor.fd, &mut bytes) {
-            Ok(0) => return self.close_visitor(key),
-            // What comes after the answer is read only so that closing does not reset it.
-            Ok(_) if visitor.answered => return,
-            Ok(read) => visitor.request.extend_from_slice(&bytes[..read]),
-            Err(Errno::EAGAIN | Errno::EINTR) => return,
-            Err(_) => return self.close_visitor(key),
-        }
-        let Some(answer) = self.answer_to(key) else { return };
-        let Some(visitor) = self.visitors.get_mut(key) else { return };
-        visitor.answered = true;
-        // An answer is smaller than any socket's buffer, so one write takes it whole; whoever
-        // cannot take it is not waited for.
-        let written = nix::unistd::write(&visitor.fd, answer.as_bytes());
-        let shut = nix::sys::socket::shutdown(
-            std::os::fd::AsRawFd::as_raw_fd(&visitor.fd),
-            nix::sys::socket::Shutdown::Write,
-        );
-        if written != Ok(answer.len()) || shut.is_err() {
-            self.close_visitor(key);
-        }
-    }
-
-    /// The answer to what has come, or `None` while the request is not whole.
-    fn answer_to(&self, key: Key) -> Option<String> {
-        let visitor = self.visitors.get(key)?;
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-        let mut request = httparse::Request::new(&mut headers);
-        let answer = match request.parse(&visitor.request) {
-            Ok(httparse::Status::Complete(_)) => {
-                let path = request.path.unwrap_or_default().split('?').next().unwrap_or_default();
-                self.page(request.method.unwrap_or_default(), path)
+    /// Does, one after the other, what the requests in these bytes ask for; keeps what has to wait.
+    pub(crate) fn feed_visit(&mut self, key: Key, mut bytes: &[u8]) {
+        let body_max = self.config.max_payload.0;
+        while let Some(client) = self.clients.get_mut(key).filter(|client| client.is_open()) {
+            let Some(visit) = client.visit.as_deref_mut() else { return };
+            match visit.take(&mut bytes, self.now, body_max) {
+                Ok(Step::Wait) => {
+                    self.ask_for_body(key, bytes);
+                    self.keep_partial(key, bytes, 0);
+                    break;
+                }
+                Ok(Step::Head) => self.judge(key),
+                Ok(Step::Whole(head, body)) => {
+                    self.http.requests += 1;
+                    self.on_request(key, &head, &body);
+                }
+                Err(flaw) => self.refuse_flaw(key, flaw),
             }
-            Ok(httparse::Status::Partial) if visitor.request.len() <= REQUEST_MAX => return None,
-            Ok(httparse::Status::Partial) => {
-                page("431 Request Header Fields Too Large", "text/plain", "too large\n")
+            if self.clients.get(key).is_some_and(Client::is_waiting) {
+                self.keep_partial(key, bytes, 0);
+                break;
             }
-            Err(_) => page("400 Bad Request", "text/plain", "this is not HTTP/1.1\n"),
-        };
-        Some(answer)
+            if self.round.len() > ROUND_MAX {
+                self.flush();
+            }
+        }
+        self.watch(key);
+        self.set_deadline(key);
     }
 
-    fn page(&self, method: &str, path: &str) -> String {
-        match (method, path) {
-            ("GET", "/healthz") => page("200 OK", "application/json", "{\"status\":\"ok\"}\n"),
-            ("GET", "/varz") => {
-                let body = self.stats.to_json(
-                    &self.server_id,
-                    &self.clients,
-                    &self.subscriptions,
-                    self.outbox_json(),
-                    self.mail.to_json(),
-                );
-                page("200 OK", "application/json", &body)
-            }
-            ("GET", _) => page("404 Not Found", "text/plain", "there are /healthz and /varz\n"),
-            _ => page("405 Method Not Allowed", "text/plain", "only GET\n"),
+    /// Asks for a body that its sender keeps back until then.
+    fn ask_for_body(&mut self, key: Key, bytes: &[u8]) {
+        let visit = self.clients.get(key).and_then(|client| client.visit.as_deref());
+        if bytes.is_empty() && visit.is_some_and(Visit::wants_continue) {
+            self.reply(key, answer::CONTINUE);
         }
     }
 
-    pub(crate) fn close_visitor(&mut self, key: Key) {
-        if let Some(visitor) = self.visitors.remove(key) {
-            self.poll.remove(&visitor.fd);
+    /// Looks at a head before its body is read: who may not ask is told so at once.
+    fn judge(&mut self, key: Key) {
+        let Some(client) = self.clients.get(key) else { return };
+        let Some(head) = client.visit.as_deref().and_then(Visit::head) else { return };
+        let has_body = head.has_body();
+        let judged = self.admit(client, head);
+        let Some(visit) = self.visit(key) else { return };
+        match judged {
+            Ok(origin) => {
+                visit.name_origin(origin);
+                self.identify(key);
+            }
+            Err(answer) if has_body => self.answer_last(key, &answer),
+            Err(answer) => self.answer(key, &answer),
         }
+    }
+
+    fn visit(&mut self, key: Key) -> Option<&mut Visit> {
+        self.clients.get_mut(key)?.visit.as_deref_mut()
+    }
+
+    fn refuse_flaw(&mut self, key: Key, flaw: Flaw) {
+        let (status, why) = flaw.answer();
+        self.answer_last(key, &Answer::text(status, why));
+    }
+
+    /// Answers the current request; then the next may come, unless it was the last.
+    fn answer(&mut self, key: Key, answer: &Answer<'_>) {
+        let now = self.now;
+        let Some(visit) = self.visit(key) else { return };
+        let manner = visit.manner().clone();
+        visit.answered(now);
+        self.write_answer(key, answer, &manner);
+        if !manner.keep {
+            self.leave(key, Reason::Served);
+        }
+    }
+
+    /// Answers, and ends the connection: what may follow cannot be made sense of, or is not wanted.
+    fn answer_last(&mut self, key: Key, answer: &Answer<'_>) {
+        if let Some(visit) = self.visit(key) {
+            visit.keep_no_more();
+            self.answer(key, answer);
+        }
+    }
+
+    fn write_answer(&mut self, key: Key, answer: &Answer<'_>, manner: &Manner) {
+        if matches!(answer.status, 400..=499 | 501 | 505) {
+            self.http.refused += 1;
+        }
+        let mut bytes = Vec::new();
+        answer.write(&mut bytes, manner);
+        self.reply(key, &bytes);
+    }
+
+    /// One of its deadlines may have passed.
+    pub(crate) fn on_visit_due(&mut self, key: Key) {
+        let now = self.now;
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let owing = !client.owed.is_empty();
+        let Some(visit) = client.visit.as_deref_mut() else { return };
+        match visit.due(now, owing) {
+            Some(Due::Next) => self.go_on(key),
+            Some(Due::End) => self.leave(key, Reason::Served),
+            Some(Due::Late) => self.answer_last(key, &Answer::text(408, "the request did not come in time")),
+            Some(Due::TimedOut(what)) => {
+                self.http.timed_out += 1;
+                self.unsubscribe_all(key);
+                self.answer(key, &nothing_came(what));
+                self.go_on(key);
+            }
+            None => {}
+        }
+    }
+
+    /// Looks at what was sent behind the request that has been answered.
+    fn go_on(&mut self, key: Key) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let rest = client.take_partial();
+        self.feed_visit(key, &rest);
+        self.hold_if_lagging(key);
+    }
+
+    /// The daemon leaves: whoever waits for something is told that it will not come.
+    pub(crate) fn say_farewell(&mut self, key: Key) {
+        let Some(visit) = self.visit(key) else { return };
+        if visit.awaits().is_some() {
+            self.answer_last(key, &Answer::text(503, "rowcalld is leaving").field("Retry-After", "1"));
+        }
+    }
+
+    /// What was counted of HTTP, for whoever asks over it.
+    pub(crate) fn http_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "connections": self.http.open,
+            "total_connections": self.http.connections,
+            "turned_away": self.http.turned_away,
+            "requests": self.http.requests,
+            "refused": self.http.refused,
+            "timed_out": self.http.timed_out,
+            "closed": self.stats.closed_json(true),
+        })
     }
 }
 
-fn page(status: &str, kind: &str, body: &str) -> String {
-    format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    )
+fn nothing_came(what: Awaited) -> Answer<'static> {
+    match what {
+        Awaited::Reply => Answer::text(504, "no reply came in time"),
+        Awaited::Message => Answer::empty(204),
+    }
+}
+
+impl Client {
+    /// Whether nothing more is to be read from it before it is answered: what it sent ahead is kept, and
+    /// that shall not grow.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.has_partial() && self.visit.as_deref().is_some_and(Visit::is_busy)
+    }
 }

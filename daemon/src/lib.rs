@@ -29,7 +29,7 @@ use auth::checker::Checker;
 use auth::login::Source;
 use client::{Client, Subscription};
 use config::{Config, Flags};
-use http::Visitor;
+use http::Http;
 use listener::Listener;
 use mail::Mail;
 use mailbox::Limits;
@@ -63,10 +63,10 @@ pub struct Daemon {
     timers: Timers<Timer>,
     /// The sockets that take connections.
     listeners: Slots<Listener>,
-    /// Connections that speak the NATS client protocol.
+    /// Connections: of those who speak the NATS client protocol, and of those who speak HTTP.
     clients: Slots<Client>,
-    /// Connections that speak HTTP.
-    visitors: Slots<Visitor>,
+    /// What is known of the latter together.
+    http: Http,
     /// What TLS on the NATS port works with, if it is switched on.
     tls: Option<Arc<ServerConfig>>,
     /// Signals as something to read.
@@ -106,7 +106,7 @@ pub struct Daemon {
     random: fastrand::Rng,
     /// The number of the latest client.
     last_client: u64,
-    /// How many connections there may be: the administrator's number, or what the limit of open
+    /// How many NATS clients there may be: the administrator's number, or what the limit of open
     /// files leaves of it.
     connections_max: usize,
     /// Counters.
@@ -120,28 +120,20 @@ pub struct Daemon {
 enum Handler {
     Listener,
     Client,
-    Visitor,
     Signals,
     Outbox,
     Checker,
 }
 
 /// What each of them does when its descriptor is ready, in the order of [`Handler`].
-const HANDLERS: [fn(&mut Daemon, Key, Ready); 6] = [
-    Daemon::on_listener,
-    Daemon::on_client,
-    Daemon::on_visitor,
-    Daemon::on_signals,
-    Daemon::on_outbox,
-    Daemon::on_checker,
-];
+const HANDLERS: [fn(&mut Daemon, Key, Ready); 5] =
+    [Daemon::on_listener, Daemon::on_client, Daemon::on_signals, Daemon::on_outbox, Daemon::on_checker];
 
 /// Who set a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Listener(Key),
     Client(Key),
-    Visitor(Key),
     Outbox,
     Consumers,
     Mail,
@@ -183,7 +175,7 @@ impl Daemon {
         let poll = Poll::new().map_err(|errno| format!("cannot make an epoll instance: {errno}"))?;
         let mut random = fastrand::Rng::new();
         let server_id = (0..22).map(|_| random.alphanumeric()).collect::<String>().to_uppercase();
-        let connections_max = listener::connections_max(config.max_connections);
+        let (connections_max, visitors_max) = listener::connections_max(&config);
         let kept = Limits {
             count: config.mailbox_count,
             bytes: config.mailbox_bytes.0,
@@ -198,7 +190,7 @@ impl Daemon {
             timers: Timers::default(),
             listeners: Slots::default(),
             clients: Slots::default(),
-            visitors: Slots::default(),
+            http: Http::new(visitors_max),
             tls: None,
             signals,
             subscriptions: Slots::default(),
@@ -236,7 +228,6 @@ impl Daemon {
             match timer {
                 Timer::Client(key) => self.on_client_deadline(key),
                 Timer::Listener(key) => self.resume_accepting(key),
-                Timer::Visitor(key) => self.close_visitor(key),
                 Timer::Outbox => self.answer_reader(),
                 Timer::Consumers => self.on_consumers_deadline(),
                 Timer::Mail => self.on_mail_deadline(),

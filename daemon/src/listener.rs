@@ -2,6 +2,7 @@
 //! says is another file's business.
 
 use crate::config::{Config, HostPort};
+use crate::http::REFUSED_MAX;
 use crate::poll::{NOTHING, READ, Ready};
 use crate::slots::Key;
 use crate::{Daemon, Handler, Timer};
@@ -29,9 +30,11 @@ const REST: Duration = Duration::from_millis(100);
 /// net.core.wmem_max allows. A default one holds 278 small messages.
 const UNIX_BUFFER: usize = 4 << 20;
 
-/// Descriptors that are not NATS connections: epoll, signals, listeners, the log, a file being read;
-/// and those who come by HTTP.
-const OTHER_DESCRIPTORS: usize = 32 + crate::http::VISITORS_MAX;
+/// Descriptors that are no connections: epoll, signals, listeners, the log, a file being read.
+const OTHER_DESCRIPTORS: usize = 32;
+
+/// Where descriptors are few, at most this part of them goes to HTTP.
+const HTTP_PART: usize = 4;
 
 /// A socket that takes connections.
 pub(crate) struct Listener {
@@ -65,31 +68,44 @@ pub(crate) enum Peer {
     Unix,
     /// Someone on TCP; and the address of ours that they reached.
     Tcp { peer: SocketAddr, local: SocketAddr },
+    /// The same for someone who speaks HTTP.
+    Http { peer: SocketAddr, local: SocketAddr },
 }
 
 impl std::fmt::Display for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Peer::Unix => f.write_str("unix"),
-            Peer::Tcp { peer, .. } => peer.fmt(f),
+            Peer::Tcp { peer, .. } | Peer::Http { peer, .. } => peer.fmt(f),
         }
     }
 }
 
-/// How many connections there may be: what is wanted, if the limit of open files, raised as far
-/// as it goes, leaves room for them.
-pub(crate) fn connections_max(wanted: usize) -> usize {
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return wanted };
+/// How many connections there may be, of NATS clients and of HTTP: what is wanted, if the limit of open
+/// files, raised as far as it goes, leaves room for them.
+pub(crate) fn connections_max(config: &Config) -> (usize, usize) {
+    let wanted = config.max_connections;
+    let http = if config.http.0.is_some() { config.max_http_connections } else { 0 };
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return (wanted, http) };
     let limit = if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
     let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(OTHER_DESCRIPTORS);
-    if room < wanted {
+    let (nats, visitors) = share(room, wanted, http);
+    if nats < wanted || visitors < http {
         tracing::warn!(
             max_connections = wanted,
-            possible = room,
+            possible = nats,
+            max_http_connections = http,
+            http_possible = visitors,
             "the limit of open files allows fewer connections"
         );
     }
-    wanted.min(room)
+    (nats, visitors)
+}
+
+/// Divides the descriptors there are. Those who come by HTTP and are turned away need some, too.
+fn share(room: usize, wanted: usize, http: usize) -> (usize, usize) {
+    let for_http = if http == 0 { 0 } else { (http + REFUSED_MAX).min(room / HTTP_PART) };
+    (wanted.min(room - for_http), http.min(for_http.saturating_sub(REFUSED_MAX).max(for_http / 2)))
 }
 
 impl Daemon {
@@ -129,7 +145,7 @@ impl Daemon {
             let kind = listener.kind;
             match listener.accept() {
                 Ok((fd, peer)) if kind == Kind::Nats => self.add_client(fd, peer),
-                Ok((fd, _)) => self.add_visitor(fd),
+                Ok((fd, peer)) => self.add_visitor(fd, peer),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return self.end_crowd(key),
                 // They hung up while they waited at the door.
                 Err(error)
@@ -205,7 +221,11 @@ impl Listener {
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
                 let local = stream.local_addr()?;
-                Ok((stream.into(), Peer::Tcp { peer, local }))
+                let peer = match self.kind {
+                    Kind::Nats => Peer::Tcp { peer, local },
+                    Kind::Http => Peer::Http { peer, local },
+                };
+                Ok((stream.into(), peer))
             }
             Socket::Unix { socket, .. } => {
                 let (stream, _) = socket.accept()?;
@@ -284,4 +304,20 @@ fn give_away(path: &Path, config: &Config) -> Result<(), String> {
     }
     let mode = Permissions::from_mode(config.socket_mode.0);
     fs::set_permissions(path, mode).map_err(|error| format!("cannot set the permissions of {here}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_shared() {
+        let check = |room, wanted, http, expected| assert_eq!(share(room, wanted, http), expected);
+        check(100_000, 65_536, 1024, (65_536, 1024));
+        check(20_000, 65_536, 1024, (20_000 - 1024 - REFUSED_MAX, 1024));
+        check(992, 65_536, 1024, (744, 184));
+        check(96, 65_536, 1024, (72, 12));
+        check(96, 65_536, 0, (96, 0));
+        check(0, 10, 10, (0, 0));
+    }
 }

@@ -24,11 +24,9 @@ impl Daemon {
     /// Does what one operation says.
     pub(crate) fn apply(&mut self, key: Key, op: ClientOp<'_>) {
         match op {
-            ClientOp::Pub(message) | ClientOp::Hpub(message) if message.header_len == 0 => {
-                self.on_publish(key, &message);
-            }
             ClientOp::Pub(message) | ClientOp::Hpub(message) => {
-                if self.clients.get(key).is_some_and(|client| client.wants.headers) {
+                let headers = self.clients.get(key).is_some_and(|client| client.wants.headers);
+                if message.header_len == 0 || headers {
                     self.on_publish(key, &message);
                 } else {
                     self.leave(key, Reason::Malformed);
@@ -48,7 +46,9 @@ impl Daemon {
         let Some(client) = self.clients.get(key) else { return };
         let secret = self.is_secret(client.peer);
         let (host, port, client_ip) = match client.peer {
-            Peer::Tcp { peer, local } => (local.ip().to_string(), local.port(), peer.ip().to_string()),
+            Peer::Tcp { peer, local } | Peer::Http { peer, local } => {
+                (local.ip().to_string(), local.port(), peer.ip().to_string())
+            }
             Peer::Unix => (String::new(), 0, String::new()),
         };
         let info = Info {
@@ -85,7 +85,7 @@ impl Daemon {
     fn sql_rule(&self, peer: Peer) -> String {
         match peer {
             Peer::Unix => self.config.access.sql.rights.publish.to_text(),
-            Peer::Tcp { .. } => String::new(),
+            _ => String::new(),
         }
     }
 
@@ -109,6 +109,9 @@ impl Daemon {
 
     /// An `-ERR` after which the connection stays open.
     pub(crate) fn complain(&mut self, key: Key, text: &str) {
+        if self.clients.get(key).is_some_and(|client| client.visit.is_some()) {
+            return;
+        }
         let mut line = Vec::new();
         encode::err(&mut line, text);
         self.reply(key, &line);
@@ -185,8 +188,15 @@ impl Daemon {
         self.on_new_worker(filter);
     }
 
-    fn subscribe(&mut self, key: Key, filter: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
-        let Some(client) = self.clients.get_mut(key) else { return };
+    /// Adds a subscription; its filter must be valid and its sid new.
+    pub(crate) fn subscribe(
+        &mut self,
+        key: Key,
+        filter: &[u8],
+        queue: Option<&[u8]>,
+        sid: &[u8],
+    ) -> Option<Key> {
+        let client = self.clients.get_mut(key)?;
         let queue: Option<Rc<[u8]>> = queue.map(Rc::from);
         let subscription = self.subscriptions.insert(Subscription {
             client: key,
@@ -201,6 +211,7 @@ impl Daemon {
             subscriptions.get(other).map_or(0, |other| hash(&other.sid))
         });
         self.subjects.insert(filter, queue, subscription);
+        Some(subscription)
     }
 
     fn on_unsub(&mut self, key: Key, sid: &[u8], max: u64) {

@@ -1,29 +1,24 @@
 //! The path of a message: who gets it, and what happens when nobody does. Only buffers are written
 //! here; the end of the turn writes to sockets.
 
-use crate::Daemon;
 use crate::client;
 use crate::listener::Peer;
 use crate::mail;
 use crate::outbox::{self, Outbox};
 use crate::slots::Key;
 use crate::stats::Reason;
+use crate::{Daemon, Timer};
 use rowcall_wire::{Message, encode, headers, subject};
 use std::rc::Rc;
 
 impl Daemon {
-    /// A client publishes.
-    pub(crate) fn on_publish(&mut self, from: Key, message: &Message<'_>) {
-        let Some(client) = self.clients.get(from) else { return };
+    /// A client publishes. Says whether anyone takes it.
+    pub(crate) fn on_publish(&mut self, from: Key, message: &Message<'_>) -> bool {
+        let Some(client) = self.clients.get(from) else { return false };
         let wants = client.wants;
         let (local, free) = (matches!(client.peer, Peer::Unix), client.standing.publishes_freely);
-        if local {
-            match message.subject {
-                subject::POKE => return self.outbox.iter().for_each(Outbox::poke),
-                subject::RESULT => return self.on_result(message),
-                subject::TAKEN => return self.on_taken(message.payload()),
-                _ => {}
-            }
+        if local && self.on_word_of_library(message) {
+            return true;
         }
         self.stats.in_msgs += 1;
         self.stats.in_bytes += message.body.len() as u64;
@@ -32,16 +27,18 @@ impl Daemon {
             self.complain(from, "Invalid Publish Subject");
         }
         if !free && !self.may_publish(from, message) {
-            return;
+            return false;
         }
         if wants.verbose {
             self.reply(from, encode::OK);
         }
         if let Some(receipt) = self.answered(message.subject) {
-            return self.on_answer(&receipt, message);
+            self.on_answer(&receipt, message);
+            return true;
         }
         if let Some(ticket) = mail::ticket_of(message.subject) {
-            return self.on_mail(ticket, message.body, message.header_len);
+            self.on_mail(ticket, message.body, message.header_len);
+            return true;
         }
         let ticket = message.reply.filter(|_| local).and_then(mail::ticket_of);
         if let Some(ticket) = ticket {
@@ -53,6 +50,18 @@ impl Daemon {
         {
             self.on_nobody(ticket);
         }
+        heard
+    }
+
+    /// Does what only the library says, to the daemon alone; says whether it was that.
+    fn on_word_of_library(&mut self, message: &Message<'_>) -> bool {
+        match message.subject {
+            subject::POKE => self.outbox.iter().for_each(Outbox::poke),
+            subject::RESULT => self.on_result(message),
+            subject::TAKEN => self.on_taken(message.payload()),
+            _ => return false,
+        }
+        true
     }
 
     /// Owes the message to everyone who subscribes to its subject, counts it if nobody does, and says
@@ -117,7 +126,15 @@ impl Daemon {
             return false;
         }
         let before = client.owed.len();
-        self.round.message(&mut client.owed, &subscription.sid, message, client.wants.headers);
+        match &mut client.visit {
+            None => self.round.message(&mut client.owed, &subscription.sid, message, client.wants.headers),
+            Some(visit) => {
+                if !visit.deliver(&mut self.round, &mut client.owed, message) {
+                    return false;
+                }
+                self.timers.set(self.now, Timer::Client(subscription.client));
+            }
+        }
         Self::mark_dirty(&mut self.dirty, subscription.client, client);
         self.stats.out_msgs += 1;
         self.stats.out_bytes += message.body.len() as u64;

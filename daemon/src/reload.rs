@@ -42,7 +42,7 @@ impl Daemon {
         }
         let rule = self.config.access.sql.rights.publish.clone();
         self.config.take_over(new);
-        self.connections_max = listener::connections_max(self.config.max_connections);
+        (self.connections_max, self.http.connections_max) = listener::connections_max(&self.config);
         if let Err(why) = self.open_checker() {
             tracing::error!("passwords cannot be checked: {why}");
         }
@@ -65,6 +65,9 @@ impl Config {
         self.max_connections = new.max_connections;
         self.max_subscriptions = new.max_subscriptions;
         self.drain_timeout = new.drain_timeout;
+        self.http_hosts = new.http_hosts;
+        self.http_cors_origins = new.http_cors_origins;
+        self.max_http_connections = new.max_http_connections;
     }
 
     /// What may not: names and values.
@@ -113,6 +116,9 @@ mod tests {
             "max_connections",
             "max_subscriptions",
             "drain_timeout",
+            "http_hosts",
+            "http_cors_origins",
+            "max_http_connections",
         ];
         let fixed = Config::default().fixed();
         for name in example.keys() {

@@ -1,6 +1,5 @@
 //! What was counted, and why a connection ended. Nothing here is reset while the daemon runs.
 
-use crate::slots::Slots;
 use nix::errno::Errno;
 use std::fmt;
 use std::time::SystemTime;
@@ -40,8 +39,8 @@ pub struct Stats {
     pub forbidden_sql: u64,
     /// Connections taken.
     pub connections: u64,
-    /// Connections ended, by [`Reason::index`].
-    pub closed: [u64; Reason::NAMES.len()],
+    /// Connections ended, by [`Reason::index`]: those of NATS clients, and those of HTTP.
+    closed: [[u64; Reason::NAMES.len()]; 2],
 }
 
 impl Stats {
@@ -63,35 +62,46 @@ impl Stats {
             forbidden_subscribe: 0,
             forbidden_sql: 0,
             connections: 0,
-            closed: [0; Reason::NAMES.len()],
+            closed: [[0; Reason::NAMES.len()]; 2],
         }
     }
 
     /// Connections ended because their readers were too slow, for either cause.
     pub fn slow_consumers(&self) -> u64 {
-        self.closed[Reason::SlowPending.index()] + self.closed[Reason::SlowWrite.index()]
+        let slow = |closed: &[u64]| closed[Reason::SlowPending.index()] + closed[Reason::SlowWrite.index()];
+        self.closed.iter().map(|closed| slow(closed)).sum()
+    }
+
+    /// A connection has ended, one of HTTP or of a NATS client.
+    pub fn count_closed(&mut self, reason: Reason, http: bool) {
+        self.closed[usize::from(http)][reason.index()] += 1;
+    }
+
+    /// Why those of HTTP, or of NATS clients, have ended.
+    pub fn closed_json(&self, http: bool) -> serde_json::Value {
+        let named = Reason::NAMES.iter().zip(self.closed[usize::from(http)]);
+        named.map(|(name, n)| ((*name).to_owned(), n.into())).collect::<serde_json::Map<_, _>>().into()
     }
 
     /// The counters as JSON, under the names that the reference's monitoring uses where it has the
     /// same thing.
-    pub fn to_json<C, S>(
+    pub fn to_json(
         &self,
         server_id: &str,
-        clients: &Slots<C>,
-        subscriptions: &Slots<S>,
+        connections: usize,
+        subscriptions: usize,
         outbox: serde_json::Value,
         mailbox: serde_json::Value,
+        http: serde_json::Value,
     ) -> String {
-        let closed: serde_json::Map<String, serde_json::Value> =
-            Reason::NAMES.iter().zip(self.closed).map(|(name, n)| ((*name).to_owned(), n.into())).collect();
         let json = serde_json::json!({
             "server_id": server_id,
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
             "uptime_ms": self.started.elapsed().map_or(0, |up| up.as_millis() as u64),
-            "connections": clients.len(),
+            "connections": connections,
             "total_connections": self.connections,
-            "subscriptions": subscriptions.len(),
+            "subscriptions": subscriptions,
             "in_msgs": self.in_msgs,
             "in_bytes": self.in_bytes,
             "out_msgs": self.out_msgs,
@@ -100,7 +110,6 @@ impl Stats {
             "unheard_msgs": self.unheard,
             "no_responders": self.no_responders,
             "lost_bytes": self.lost_bytes,
-            "closed": closed,
             "logins": self.logins,
             "auth_failures": self.auth_failures,
             "auth_timeouts": self.auth_timeouts,
@@ -109,8 +118,10 @@ impl Stats {
                 "subscribe": self.forbidden_subscribe,
                 "sql": self.forbidden_sql,
             },
+            "closed": self.closed_json(false),
             "outbox": outbox,
             "mailbox": mailbox,
+            "http": http,
         });
         format!("{json:#}\n")
     }
@@ -135,12 +146,23 @@ pub enum Reason {
     Leaving,
     /// The peer wanted TLS, and its handshake or a record failed.
     Tls,
+    /// An HTTP connection has had its last answer, or asked nothing any more.
+    Served,
 }
 
 impl Reason {
     /// For the counters.
-    pub const NAMES: [&'static str; 8] =
-        ["client_closed", "broken", "refused", "malformed", "slow_pending", "slow_write", "leaving", "tls"];
+    pub const NAMES: [&'static str; 9] = [
+        "client_closed",
+        "broken",
+        "refused",
+        "malformed",
+        "slow_pending",
+        "slow_write",
+        "leaving",
+        "tls",
+        "served",
+    ];
 
     /// Which of the names it is.
     pub fn index(self) -> usize {
@@ -153,6 +175,7 @@ impl Reason {
             Reason::SlowWrite => 5,
             Reason::Leaving => 6,
             Reason::Tls => 7,
+            Reason::Served => 8,
         }
     }
 
@@ -178,6 +201,7 @@ impl fmt::Display for Reason {
             Reason::SlowWrite => f.write_str("slow consumer: took nothing for write_deadline"),
             Reason::Leaving => f.write_str("rowcalld is leaving"),
             Reason::Tls => f.write_str("TLS failed"),
+            Reason::Served => f.write_str("it was served"),
         }
     }
 }
@@ -197,6 +221,7 @@ mod tests {
             Reason::SlowWrite,
             Reason::Leaving,
             Reason::Tls,
+            Reason::Served,
         ];
         for (n, reason) in reasons.iter().enumerate() {
             assert_eq!(reason.index(), n);

@@ -304,7 +304,7 @@ fn when_descriptors_run_out_those_inside_are_served() {
     command.args(["-c", "ulimit -n 128 && exec \"$0\" \"$@\""]).arg(harness::built("rowcalld"));
     command.arg("--socket").arg(&socket).args(["--listen", "127.0.0.1:0", "--http", "none"]);
     let child = Child::start("rowcalld", &mut command);
-    child.says("the limit of open files allows fewer connections max_connections=65536 possible=32");
+    child.says("the limit of open files allows fewer connections max_connections=65536 possible=96");
     let line = child.says("listening transport=\"nats\"");
     let tcp = line.split("address=").nth(1).unwrap();
     let mut inside = Terminal::tcp(tcp).hello();

@@ -29,6 +29,7 @@ mod consumers_cli;
 mod examples;
 mod faults;
 mod guest;
+mod http;
 mod install;
 mod instant;
 mod leaving;

@@ -1,6 +1,7 @@
 //! A private rowcalld.
 
 use crate::children::Child;
+use crate::http::Http;
 use crate::terminal::Terminal;
 use nix::sys::signal::Signal;
 use std::io::{Read, Write};
@@ -74,6 +75,11 @@ impl Daemon {
         Terminal::tcp(&self.tcp)
     }
 
+    /// Someone who speaks HTTP to it.
+    pub fn visit(&self) -> Http {
+        Http::connect(&self.http)
+    }
+
     /// Asks it to leave and waits until it has.
     ///
     /// # Panics
@@ -107,7 +113,8 @@ impl Daemon {
 /// If there is none.
 pub fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("the HTTP port takes connections");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").expect("it takes a request");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
+        .expect("it takes a request");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("it answers");
     answer

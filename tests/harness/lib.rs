@@ -4,6 +4,7 @@
 
 pub mod children;
 pub mod daemon;
+pub mod http;
 pub mod load;
 pub mod nats_server;
 pub mod outbox;
@@ -17,6 +18,7 @@ pub mod tls;
 
 pub use children::{Child, PATIENCE};
 pub use daemon::Daemon;
+pub use http::Http;
 pub use recorder::Recorder;
 pub use servers::{Kind, Server};
 pub use site::Site;

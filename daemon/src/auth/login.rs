@@ -143,7 +143,7 @@ impl Daemon {
     /// Someone's credentials turned out to be right, or not: what this leads to, whoever it is and
     /// however they came.
     pub(crate) fn on_login(&mut self, key: Key, outcome: Outcome) {
-        match outcome {
+        match &outcome {
             Outcome::Welcome(user) => {
                 tracing::debug!(
                     client = self.clients.get(key).map(|it| it.id),
@@ -151,19 +151,26 @@ impl Daemon {
                     "logged in"
                 );
                 self.stats.logins += 1;
-                self.become_user(key, user);
+                self.become_user(key, Rc::clone(user));
                 self.on_welcome(key);
             }
             Outcome::Wrong => {
                 self.stats.auth_failures += 1;
-                self.refuse(key, VIOLATION);
+                self.turn_down(key, &outcome, VIOLATION);
             }
             Outcome::Busy => {
                 self.stats.auth_timeouts += 1;
-                self.refuse(key, TIMEOUT);
+                self.turn_down(key, &outcome, TIMEOUT);
             }
         }
         self.end_waiting(key);
+    }
+
+    fn turn_down(&mut self, key: Key, outcome: &Outcome, text: &'static str) {
+        match self.clients.get(key) {
+            Some(client) if client.visit.is_some() => self.answer_login(key, outcome),
+            _ => self.refuse(key, text),
+        }
     }
 
     /// The thread has checked some passwords.
@@ -224,7 +231,7 @@ impl Client {
 fn source_of(peer: Peer) -> Option<Source> {
     match peer {
         Peer::Unix => None,
-        Peer::Tcp { peer, .. } => Some(match peer.ip().to_canonical() {
+        Peer::Tcp { peer, .. } | Peer::Http { peer, .. } => Some(match peer.ip().to_canonical() {
             IpAddr::V4(address) => u32::from(address).into(),
             IpAddr::V6(address) => (u128::from(address) >> 64) as u64,
         }),

@@ -100,13 +100,12 @@ impl Client {
 }
 
 impl Daemon {
-    /// As whom a new connection begins; `Err` if it must not even begin.
-    pub(crate) fn first_user(&self, fd: &impl AsFd, peer: Peer) -> Result<Option<Rc<User>>, ()> {
+    /// As whom a new connection begins; `None` if that is to be found out.
+    pub(crate) fn first_user(&self, peer: Peer) -> Option<Rc<User>> {
         match peer {
-            Peer::Unix if !self.may_use_socket(fd) => Err(()),
-            Peer::Unix => Ok(Some(Rc::clone(&self.config.access.sql))),
-            Peer::Tcp { .. } if self.config.access.has_users() => Ok(None),
-            Peer::Tcp { .. } => Ok(Some(Rc::clone(&self.anyone))),
+            Peer::Unix => Some(Rc::clone(&self.config.access.sql)),
+            _ if self.config.access.has_users() => None,
+            _ => Some(Rc::clone(&self.anyone)),
         }
     }
 
@@ -182,7 +181,8 @@ impl Daemon {
     /// Who a connection is by now; `Err` if it may not go on.
     fn user_now(&self, client: &Client) -> Result<Option<Rc<User>>, ()> {
         match (client.peer, &client.standing.user) {
-            (Peer::Unix, _) => self.first_user(&client.transport, client.peer),
+            (Peer::Unix, _) if !self.may_use_socket(&client.transport) => Err(()),
+            (Peer::Unix, _) => Ok(self.first_user(client.peer)),
             // Someone who has not logged in yet does so by the new file.
             (_, None) => Ok((!self.config.access.has_users()).then(|| Rc::clone(&self.anyone))),
             (_, Some(_)) if !self.config.access.has_users() => Ok(Some(Rc::clone(&self.anyone))),

@@ -18,7 +18,7 @@ const HOLD: Duration = Duration::from_millis(2);
 
 impl Daemon {
     /// Stops reading from a publisher for a moment, if someone it publishes to lags behind.
-    pub(super) fn hold_if_lagging(&mut self, key: Key) {
+    pub(crate) fn hold_if_lagging(&mut self, key: Key) {
         if std::mem::take(&mut self.lagging) {
             self.hold(key);
         }
@@ -26,7 +26,7 @@ impl Daemon {
 
     fn hold(&mut self, key: Key) {
         if let Some(client) = self.clients.get_mut(key)
-            && let Peer::Tcp { .. } = client.peer
+            && !matches!(client.peer, Peer::Unix)
         {
             client.held_until = Some(self.now + HOLD);
             self.watch(key);
@@ -37,7 +37,8 @@ impl Daemon {
     /// One of the client's deadlines may have passed; looks which, and sets the next.
     pub(crate) fn on_client_deadline(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        client.deadline = None;
+        // One that was set later, for later, stands.
+        client.deadline = client.deadline.filter(|&at| at > self.now);
         if client.held_until.is_some_and(|until| until <= self.now) {
             client.held_until = None;
             self.watch(key);
@@ -53,6 +54,7 @@ impl Daemon {
             Some(_) if stuck || (waited && client.owed.is_empty()) => return self.close_client(key),
             None if stuck => return self.leave(key, Reason::SlowWrite),
             None if is_over(handshake_due) => self.on_no_handshake(key),
+            None if client.visit.is_some() => self.on_visit_due(key),
             None if is_over(login_due) => return self.on_login(key, Outcome::Busy),
             None => self.ask_if_there(key),
             Some(_) => {}
@@ -76,15 +78,18 @@ impl Daemon {
 
     /// Sets a timer for the earliest moment at which something about the client may be due, unless
     /// an earlier one is set.
-    pub(super) fn set_deadline(&mut self, key: Key) {
+    pub(crate) fn set_deadline(&mut self, key: Key) {
         let Some(client) = self.clients.get(key) else { return };
         let login_due = self.login_due(client);
         let stuck = client.blocked_since.map(|since| since + self.config.write_deadline.0);
         let rest = match client.ending {
             Some((_, since)) if client.owed.is_empty() => Some(since + GOODBYE_MAX),
             Some(_) => None,
-            None if login_due.is_some() => login_due,
-            None => self.config.ping_due(client.peer, client.last_read, client.pings_open),
+            None => match &client.visit {
+                Some(visit) => Some(visit.next_due()),
+                None if login_due.is_some() => login_due,
+                None => self.config.ping_due(client.peer, client.last_read, client.pings_open),
+            },
         };
         let handshake = if client.is_open() { self.config.handshake_due(client) } else { None };
         let Some(at) = [stuck, client.held_until, rest, handshake].into_iter().flatten().min() else {
@@ -109,7 +114,7 @@ impl crate::config::Config {
     /// library inside the server does not read unless it waits for an answer.
     fn ping_due(&self, peer: Peer, last_read: Instant, asked: u8) -> Option<Instant> {
         match peer {
-            Peer::Unix => None,
+            Peer::Unix | Peer::Http { .. } => None,
             Peer::Tcp { .. } => Some(last_read + self.ping_interval.0 * (u32::from(asked) + 1)),
         }
     }

@@ -17,11 +17,10 @@ use std::time::Duration;
 pub(super) const GOODBYE_MAX: Duration = Duration::from_secs(2);
 
 impl Daemon {
-    /// Tells the client why, and ends its connection.
+    /// Tells the client why, in the words of its protocol, and ends its connection. HTTP has none for
+    /// this: there the connection just ends.
     pub(crate) fn refuse(&mut self, key: Key, text: &'static str) {
-        let mut line = Vec::new();
-        rowcall_wire::encode::err(&mut line, text);
-        self.reply(key, &line);
+        self.complain(key, text);
         self.leave(key, Reason::Refused(text));
     }
 
@@ -80,7 +79,9 @@ impl Daemon {
         }
         let reason = client.ending.map_or(Reason::Leaving, |(reason, _)| reason);
         let (id, peer, name, owed) = (client.id, client.peer, client.name.as_deref(), client.owed.len());
-        self.stats.closed[reason.index()] += 1;
+        let http = client.visit.is_some();
+        self.http.open -= usize::from(http);
+        self.stats.count_closed(reason, http);
         self.stats.lost_bytes += owed as u64;
         if reason.is_slow() {
             tracing::warn!(client = id, %peer, name, %reason, lost_bytes = owed, "cut off");

@@ -51,7 +51,7 @@ impl Daemon {
                 if !client.transport.is_awaiting() || self.begin_secrecy(key, input[0]) {
                     self.take_secret(key, &input[..read]);
                 } else {
-                    self.take_in(key, &input[..read]);
+                    self.take_clear(key, &input[..read]);
                 }
                 read
             }
@@ -91,7 +91,7 @@ impl Daemon {
         if before.is_some() && client.transport.unfinished_since().is_none() {
             self.on_handshake_done(key);
         }
-        self.take_in(key, &clear);
+        self.take_clear(key, &clear);
         clear.clear();
         self.clear = clear;
         match closed {

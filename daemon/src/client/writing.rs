@@ -92,11 +92,9 @@ impl Daemon {
     /// Watches for what the client's state calls for.
     pub(crate) fn watch(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let read = if client.ended_input || client.held_until.is_some() || client.is_waiting() {
-            NOTHING
-        } else {
-            READ
-        };
+        let waits =
+            client.held_until.is_some() || client.is_waiting() || (client.is_open() && client.is_ahead());
+        let read = if client.ended_input || waits { NOTHING } else { READ };
         let write = if client.blocked_since.is_some() { WRITE } else { NOTHING };
         if client.watched != read | write {
             client.watched = read | write;

@@ -1,0 +1,146 @@
+//! Who may ask at all, before it is looked at what for: a browser on this machine carries requests of
+//! any web page here, and its `Host` and `Origin` tell. Text only.
+
+use super::request::Head;
+use std::net::IpAddr;
+
+/// Why a request is not even looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stranger {
+    /// It does not say which host it is for.
+    NoHost,
+    /// It is for a host that is not this one: perhaps a name that was made to point here.
+    Host,
+    /// It comes from a web page that may not ask here.
+    Origin,
+}
+
+impl Stranger {
+    /// The status of the answer, and what it says.
+    pub(crate) fn answer(self) -> (u16, &'static str) {
+        match self {
+            Stranger::NoHost => (400, "there is no Host"),
+            Stranger::Host => (421, "this host is not known by that name; http_hosts can name it"),
+            Stranger::Origin => {
+                (403, "web pages of that origin may not ask here; http_cors_origins can name it")
+            }
+        }
+    }
+}
+
+/// Whom the administrator lets in.
+pub(crate) struct Rules<'a> {
+    /// Further names of this host.
+    pub(crate) hosts: &'a [String],
+    /// Origins of web pages.
+    pub(crate) origins: &'a [String],
+    /// Whether the request came by an address that only this machine has.
+    pub(crate) loopback: bool,
+}
+
+impl Rules<'_> {
+    /// Lets a request in, and says which origin the answer has to name. `authority` is the host that its
+    /// target names, if it names one; `page` says that it only asks how the daemon is.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn admit(
+        &self,
+        head: &Head,
+        authority: Option<&str>,
+        page: bool,
+    ) -> Result<Option<String>, Stranger> {
+        let given = head.value("host").map(|host| std::str::from_utf8(host).map_err(|_| Stranger::Host));
+        let host = match (authority, given.transpose()?) {
+            (Some(host), _) | (None, Some(host)) => host,
+            (None, None) if head.old => "localhost",
+            (None, None) => return Err(Stranger::NoHost),
+        };
+        if !self.knows(name_of(host)) {
+            return Err(Stranger::Host);
+        }
+        let Some(origin) = head.value("origin") else {
+            return if page || !is_foreign(head) { Ok(None) } else { Err(Stranger::Origin) };
+        };
+        let origin = std::str::from_utf8(origin).map_err(|_| Stranger::Origin)?;
+        if self.origins.iter().any(|listed| listed.eq_ignore_ascii_case(origin)) {
+            return Ok(Some(origin.to_owned()));
+        }
+        // Our own pages.
+        let own = origin.strip_prefix("http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host));
+        if own { Ok(None) } else { Err(Stranger::Origin) }
+    }
+
+    fn knows(&self, name: &str) -> bool {
+        let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let listed = self.hosts.iter().any(|host| host.eq_ignore_ascii_case(name));
+        match address {
+            // Nobody can make an address point elsewhere.
+            Ok(address) => listed || !self.loopback || address.is_loopback(),
+            Err(_) if self.loopback => listed || name.eq_ignore_ascii_case("localhost"),
+            Err(_) => listed || self.hosts.is_empty(),
+        }
+    }
+}
+
+/// Whether a browser says that another site's page asks. Requests that only read carry no `Origin`.
+fn is_foreign(head: &Head) -> bool {
+    head.value("sec-fetch-site").is_some_and(|site| !matches!(site, b"same-origin" | b"none"))
+}
+
+/// The host without its port.
+fn name_of(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admit(rules: &Rules<'_>, headers: &str) -> Result<Option<String>, Stranger> {
+        let request = format!("GET /next/a HTTP/1.1\r\n{headers}\r\n");
+        rules.admit(&Head::parse(request.as_bytes()).unwrap().unwrap().0, None, false)
+    }
+
+    #[test]
+    fn names_that_point_here_are_not_enough() {
+        let hosts = ["shop.example".to_owned()];
+        let near = Rules { hosts: &hosts, origins: &[], loopback: true };
+        for fine in ["localhost", "LOCALHOST:8222", "127.0.0.1:8222", "[::1]:8222", "[::1]", "shop.example:1"]
+        {
+            assert_eq!(admit(&near, &format!("Host: {fine}\r\n")), Ok(None), "{fine}");
+        }
+        for wrong in ["evil.example", "localhost.evil.example", "192.0.2.1", "", "localhost:x", "::1"] {
+            let expected = if wrong == "::1" { Ok(None) } else { Err(Stranger::Host) };
+            assert_eq!(admit(&near, &format!("Host: {wrong}\r\n")), expected, "{wrong}");
+        }
+        assert_eq!(admit(&near, ""), Err(Stranger::NoHost));
+        let far = Rules { hosts: &[], origins: &[], loopback: false };
+        assert_eq!(admit(&far, "Host: any.example\r\n"), Ok(None));
+        let far = Rules { hosts: &hosts, origins: &[], loopback: false };
+        assert_eq!(admit(&far, "Host: any.example\r\n"), Err(Stranger::Host));
+        assert_eq!(admit(&far, "Host: 192.0.2.1:8222\r\n"), Ok(None));
+        let old = Head::parse(b"GET / HTTP/1.0\r\n\r\n").unwrap().unwrap().0;
+        assert_eq!(near.admit(&old, None, false), Ok(None));
+        assert_eq!(near.admit(&old, Some("evil.example"), false), Err(Stranger::Host));
+    }
+
+    #[test]
+    fn web_pages_are_let_in_by_name_only() {
+        let origins = ["https://shop.example".to_owned()];
+        let rules = Rules { hosts: &[], origins: &origins, loopback: true };
+        let ask = |headers: &str| admit(&rules, &format!("Host: localhost:8222\r\n{headers}\r\n"));
+        assert_eq!(ask("Origin: https://shop.example"), Ok(Some("https://shop.example".into())));
+        for wrong in ["https://evil.example", "null", "https://shop.example:444", "http://shop.example", ""] {
+            assert_eq!(ask(&format!("Origin: {wrong}")), Err(Stranger::Origin), "{wrong}");
+        }
+        assert_eq!(ask("Origin: http://localhost:8222"), Ok(None), "our own pages");
+        assert_eq!(ask("Sec-Fetch-Site: cross-site"), Err(Stranger::Origin));
+        assert_eq!(ask("Sec-Fetch-Site: same-site"), Err(Stranger::Origin));
+        assert_eq!(ask("Sec-Fetch-Site: none"), Ok(None));
+        assert_eq!(ask("X: y"), Ok(None));
+    }
+}

@@ -1,0 +1,335 @@
+//! What one HTTP connection is doing: reading a request, waiting for a reply or a message, or nothing;
+//! and how long it may. Pure: bytes and the time are given; sockets, subscriptions and what a request
+//! does are other files' business.
+
+use super::answer::{Answer, Manner};
+use super::request::{Body, Flaw, Head, Method};
+use crate::outbuf::{Owed, Round};
+use rowcall_wire::{Message, headers};
+use std::time::{Duration, Instant};
+
+/// How long a head may take, from its first byte: it fits a few packets.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// How long a body may take: a mebibyte at 35 kB a second.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// How long a connection may do nothing between two requests. Browsers and libraries look for another
+/// one without a word.
+const IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// One connection that speaks HTTP.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    doing: Doing,
+    /// Since when.
+    since: Instant,
+    /// How the answer to the current request is given, and what becomes of the connection then.
+    manner: Manner,
+}
+
+#[derive(Debug)]
+enum Doing {
+    /// Nothing of another request has come.
+    Nothing,
+    /// The start of a head has come.
+    Head,
+    /// A head has come, and its body is on its way.
+    Body(Box<Head>, Body),
+    /// A request is being answered.
+    Answering,
+    /// A message is awaited, to answer with.
+    Awaiting { what: Awaited, until: Instant },
+    /// The answer was given in someone else's turn; what comes next is looked at when that ends.
+    Answered,
+}
+
+/// Which message is awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// The reply to a request.
+    Reply,
+    /// Whatever is published next.
+    Message,
+}
+
+/// What has come of a request.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Not enough; or it has to wait.
+    Wait,
+    /// The head: [`Visit::head`] shows it.
+    Head,
+    /// All of it.
+    Whole(Box<Head>, Vec<u8>),
+}
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// The next request may be looked at.
+    Next,
+    /// The connection has had its last answer, or asks nothing any more.
+    End,
+    /// The request did not come in time.
+    Late,
+    /// What was awaited did not.
+    TimedOut(Awaited),
+}
+
+impl Visit {
+    pub(crate) fn new(now: Instant) -> Visit {
+        Visit { doing: Doing::Nothing, since: now, manner: Manner::default() }
+    }
+
+    /// Goes on with the bytes that have come, and takes from them what it has understood. The rest is to
+    /// be shown again with what comes next.
+    ///
+    /// # Errors
+    /// Why they are no request.
+    pub(crate) fn take(&mut self, bytes: &mut &[u8], now: Instant, body_max: usize) -> Result<Step, Flaw> {
+        match &mut self.doing {
+            Doing::Nothing | Doing::Head => match Head::parse(bytes)? {
+                Some((head, used)) => {
+                    *bytes = &bytes[used..];
+                    self.manner = Manner {
+                        keep: head.keep,
+                        old: head.old,
+                        bare: head.method == Method::Head,
+                        origin: None,
+                    };
+                    let body = head.body(body_max)?;
+                    self.begin(Doing::Body(Box::new(head), body), now);
+                    Ok(Step::Head)
+                }
+                None => {
+                    if matches!(self.doing, Doing::Nothing) && !bytes.is_empty() {
+                        self.begin(Doing::Head, now);
+                    }
+                    Ok(Step::Wait)
+                }
+            },
+            Doing::Body(_, body) => {
+                if !body.take(bytes)? {
+                    return Ok(Step::Wait);
+                }
+                match std::mem::replace(&mut self.doing, Doing::Answering) {
+                    Doing::Body(head, body) => Ok(Step::Whole(head, body.into_bytes())),
+                    other => {
+                        self.doing = other;
+                        Ok(Step::Wait)
+                    }
+                }
+            }
+            Doing::Answering | Doing::Awaiting { .. } | Doing::Answered => Ok(Step::Wait),
+        }
+    }
+
+    fn begin(&mut self, doing: Doing, now: Instant) {
+        self.doing = doing;
+        self.since = now;
+    }
+
+    /// The head whose body is on its way.
+    pub(crate) fn head(&self) -> Option<&Head> {
+        match &self.doing {
+            Doing::Body(head, _) => Some(head),
+            _ => None,
+        }
+    }
+
+    /// Whether the sender of a body waits to be asked for it.
+    pub(crate) fn wants_continue(&self) -> bool {
+        matches!(&self.doing, Doing::Body(head, body) if head.asks_first && head.has_body() && body.is_untouched())
+    }
+
+    /// How the answer is given.
+    pub(crate) fn manner(&self) -> &Manner {
+        &self.manner
+    }
+
+    /// The answer names this origin.
+    pub(crate) fn name_origin(&mut self, origin: Option<String>) {
+        self.manner.origin = origin;
+    }
+
+    /// The answer to the current request is its last: its rest is not read.
+    pub(crate) fn keep_no_more(&mut self) {
+        self.manner.keep = false;
+    }
+
+    /// A message is awaited to answer with.
+    pub(crate) fn wait_for(&mut self, what: Awaited, until: Instant) {
+        self.doing = Doing::Awaiting { what, until };
+    }
+
+    /// The answer was given, and another request may come.
+    pub(crate) fn answered(&mut self, now: Instant) {
+        self.begin(Doing::Nothing, now);
+    }
+
+    /// Whether what comes now has to wait.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self.doing, Doing::Answering | Doing::Awaiting { .. } | Doing::Answered)
+    }
+
+    /// What is awaited.
+    pub(crate) fn awaits(&self) -> Option<Awaited> {
+        match self.doing {
+            Doing::Awaiting { what, .. } => Some(what),
+            _ => None,
+        }
+    }
+
+    /// Answers with the message, if one is awaited; says whether.
+    pub(crate) fn deliver(&mut self, round: &mut Round, owed: &mut Owed, message: &Message<'_>) -> bool {
+        let Doing::Awaiting { what, .. } = self.doing else { return false };
+        let answer = match what {
+            Awaited::Reply => Answer::message(reply_status(message), message),
+            Awaited::Message => {
+                let answer = Answer::message(200, message).subject("Rowcall-Subject", message.subject);
+                match message.reply {
+                    Some(reply) => answer.subject("Rowcall-Reply", reply),
+                    None => answer,
+                }
+            }
+        };
+        owed.add(round.write(|out| answer.write(out, &self.manner)));
+        self.doing = Doing::Answered;
+        true
+    }
+
+    /// When something is due.
+    pub(crate) fn next_due(&self) -> Instant {
+        match self.doing {
+            Doing::Nothing => self.since + IDLE_TIME,
+            Doing::Head => self.since + HEAD_TIME,
+            Doing::Body(..) => self.since + BODY_TIME,
+            Doing::Awaiting { until, .. } => until,
+            Doing::Answering | Doing::Answered => self.since,
+        }
+    }
+
+    /// What is due by now. `owing` says that the last answer has not been taken yet: then nobody is idle.
+    pub(crate) fn due(&mut self, now: Instant, owing: bool) -> Option<Due> {
+        match self.doing {
+            Doing::Answered if self.manner.keep => {
+                self.answered(now);
+                Some(Due::Next)
+            }
+            Doing::Answered => Some(Due::End),
+            _ if self.next_due() > now => None,
+            Doing::Nothing if owing => {
+                self.since = now;
+                None
+            }
+            Doing::Nothing => Some(Due::End),
+            Doing::Head | Doing::Body(..) => Some(Due::Late),
+            Doing::Awaiting { what, .. } => Some(Due::TimedOut(what)),
+            Doing::Answering => None,
+        }
+    }
+}
+
+/// A worker that says that it has failed is a gateway's bad server.
+fn reply_status(reply: &Message<'_>) -> u16 {
+    if headers::value(reply.headers(), headers::SERVICE_ERROR).is_some() { 502 } else { 200 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn taken(visit: &mut Visit, bytes: &mut &[u8], now: Instant) -> String {
+        match visit.take(bytes, now, 100) {
+            Ok(Step::Wait) => "wait".into(),
+            Ok(Step::Head) => format!("head {}", visit.head().unwrap().target),
+            Ok(Step::Whole(head, body)) => format!("{} {}", head.target, String::from_utf8_lossy(&body)),
+            Err(flaw) => format!("{flaw:?}"),
+        }
+    }
+
+    #[test]
+    fn requests_come_one_after_the_other() {
+        let now = Instant::now();
+        let mut visit = Visit::new(now);
+        let mut bytes = &b"POST /1 HTTP/1.1\r\nContent-Length: 2\r\n\r\nhiGET /2 HTTP/1.1\r\n\r\nGET /3"[..];
+        assert_eq!(taken(&mut visit, &mut bytes, now), "head /1");
+        assert_eq!(taken(&mut visit, &mut bytes, now), "/1 hi");
+        assert_eq!(taken(&mut visit, &mut bytes, now), "wait");
+        assert!(visit.is_busy());
+        visit.wait_for(Awaited::Reply, now + SECOND);
+        assert_eq!((taken(&mut visit, &mut bytes, now), visit.is_busy()), ("wait".into(), true));
+        visit.answered(now);
+        assert_eq!(taken(&mut visit, &mut bytes, now), "head /2");
+        assert_eq!(taken(&mut visit, &mut bytes, now), "/2 ");
+        visit.answered(now);
+        assert_eq!((taken(&mut visit, &mut bytes, now), bytes), ("wait".into(), &b"GET /3"[..]));
+    }
+
+    #[test]
+    fn a_body_is_asked_for_while_nothing_of_it_has_come() {
+        let now = Instant::now();
+        let head = b"POST /1 HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+        let mut visit = Visit::new(now);
+        assert_eq!(taken(&mut visit, &mut &head[..], now), "head /1");
+        assert!(visit.wants_continue());
+        assert_eq!(taken(&mut visit, &mut &b"h"[..], now), "wait");
+        assert!(!visit.wants_continue());
+        assert_eq!(taken(&mut visit, &mut &b"i"[..], now), "/1 hi");
+    }
+
+    #[test]
+    fn everything_has_its_time() {
+        let start = Instant::now();
+        let mut visit = Visit::new(start);
+        assert_eq!(visit.due(start + IDLE_TIME - SECOND, false), None);
+        assert_eq!(visit.due(start + IDLE_TIME, true), None, "who takes an answer slowly is not idle");
+        assert_eq!(visit.due(start + IDLE_TIME, false), None);
+        assert_eq!(visit.due(start + IDLE_TIME * 2, false), Some(Due::End));
+        taken(&mut visit, &mut &b"GET"[..], start);
+        taken(&mut visit, &mut &b"GET /"[..], start + SECOND);
+        assert_eq!(visit.next_due(), start + HEAD_TIME, "from its first byte");
+        assert_eq!(visit.due(start + HEAD_TIME, false), Some(Due::Late));
+        let mut visit = Visit::new(start);
+        taken(&mut visit, &mut &b"POST /1 HTTP/1.1\r\nContent-Length: 2\r\n\r\n"[..], start);
+        taken(&mut visit, &mut &b"h"[..], start + SECOND);
+        assert_eq!(visit.due(start + BODY_TIME, false), Some(Due::Late));
+        visit.wait_for(Awaited::Message, start + SECOND);
+        assert_eq!(visit.due(start, false), None);
+        assert_eq!(visit.due(start + SECOND, false), Some(Due::TimedOut(Awaited::Message)));
+    }
+
+    #[test]
+    fn one_message_is_the_answer_to_one_request() {
+        let now = Instant::now();
+        let (mut round, mut owed) = (Round::default(), Owed::default());
+        let message = Message { reply: Some(b"in"), ..Message::plain(b"a.b", b"hi") };
+        let mut visit = Visit::new(now);
+        assert!(!visit.deliver(&mut round, &mut owed, &message), "nobody asked");
+        taken(&mut visit, &mut &b"GET /next/a HTTP/1.1\r\n\r\n"[..], now);
+        visit.wait_for(Awaited::Message, now + SECOND);
+        assert!(visit.deliver(&mut round, &mut owed, &message));
+        assert!(!visit.deliver(&mut round, &mut owed, &message));
+        assert_eq!(visit.due(now, true), Some(Due::Next));
+        let mut out = Vec::new();
+        let taken = owed.write(&round, &mut Vec::new(), |slices| {
+            slices.iter().for_each(|slice| out.extend_from_slice(slice));
+            Ok(out.len())
+        });
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(taken.unwrap(), out.len());
+        assert!(out.starts_with("HTTP/1.1 200 OK\r\n") && out.ends_with("\r\n\r\nhi"), "{out}");
+        assert!(out.contains("Rowcall-Subject: a.b\r\nRowcall-Reply: in\r\n"), "{out}");
+    }
+
+    #[test]
+    fn a_worker_that_has_failed_is_a_bad_gateway() {
+        let block = b"NATS/1.0\r\nNats-Service-Error: no\r\n\r\n";
+        let message = Message { subject: b"in", reply: None, body: block, header_len: block.len() };
+        assert_eq!(reply_status(&message), 502);
+        assert_eq!(reply_status(&Message::plain(b"in", b"")), 200);
+    }
+}
