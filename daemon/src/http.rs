@@ -3,6 +3,7 @@
 //! does stands in http/exchange.rs, the pages about the daemon in http/pages.rs.
 
 mod answer;
+mod events;
 mod exchange;
 mod guard;
 mod login;
@@ -19,8 +20,8 @@ use crate::stats::Reason;
 use answer::{Answer, Manner};
 use request::Flaw;
 use std::os::fd::OwnedFd;
-pub(crate) use visit::Visit;
 use visit::{Awaited, Due, Step};
+pub(crate) use visit::{Delivered, Visit};
 
 /// Connections beyond the limit that are told so at a time; further ones are closed without a word.
 pub(crate) const REFUSED_MAX: usize = 64;
@@ -178,6 +179,7 @@ impl Daemon {
                 self.answer(key, &nothing_came(what));
                 self.go_on(key);
             }
+            Some(Due::Comment) => self.reply(key, events::COMMENT),
             None => {}
         }
     }
@@ -193,7 +195,9 @@ impl Daemon {
     /// The daemon leaves: whoever waits for something is told that it will not come.
     pub(crate) fn say_farewell(&mut self, key: Key) {
         let Some(visit) = self.visit(key) else { return };
-        if visit.awaits().is_some() {
+        if visit.is_stream() {
+            self.reply(key, events::FAREWELL);
+        } else if visit.awaits().is_some() {
             self.answer_last(key, &Answer::text(503, "rowcalld is leaving").field("Retry-After", "1"));
         }
     }

@@ -51,6 +51,9 @@ const COPY_MAX: usize = 64 << 10;
 /// Spans that a client keeps room for between turns.
 const SPANS_KEEP: usize = 4;
 
+/// Forms of a message other than the protocol's.
+pub const FORMS: usize = 2;
+
 /// A stretch of the round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -72,6 +75,10 @@ pub struct Round {
     bytes: Rc<Vec<u8>>,
     /// The latest writing-down of the current message, with headers and without.
     written: [Option<Written>; 2],
+    /// The writing-down of it in other forms, which are the same for all who want them.
+    shared: [Option<Span>; FORMS],
+    /// How many messages there were, with the current one.
+    number: u64,
 }
 
 /// A message as it stands in the round.
@@ -116,6 +123,20 @@ impl Round {
     /// Says that another message begins, so that [`Self::message`] writes it down anew.
     pub fn begin_message(&mut self) {
         self.written = [None, None];
+        self.shared = [None; FORMS];
+        self.number += 1;
+    }
+
+    /// Tells the current message from all others.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Puts the current message down in this form, or finds it there from the receiver before.
+    pub fn shared(&mut self, form: usize, append: impl FnOnce(&mut Vec<u8>)) -> Span {
+        let span = self.shared[form].unwrap_or_else(|| self.write(append));
+        self.shared[form] = Some(span);
+        span
     }
 
     /// Puts the current message down for the subscription `sid`, or finds it there from the

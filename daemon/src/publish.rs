@@ -2,6 +2,7 @@
 //! here; the end of the turn writes to sockets.
 
 use crate::client;
+use crate::http::Delivered;
 use crate::listener::Peer;
 use crate::mail;
 use crate::outbox::{self, Outbox};
@@ -128,12 +129,12 @@ impl Daemon {
         let before = client.owed.len();
         match &mut client.visit {
             None => self.round.message(&mut client.owed, &subscription.sid, message, client.wants.headers),
-            Some(visit) => {
-                if !visit.deliver(&mut self.round, &mut client.owed, message) {
-                    return false;
-                }
-                self.timers.set(self.now, Timer::Client(subscription.client));
-            }
+            Some(visit) => match visit.deliver(&mut self.round, &mut client.owed, message) {
+                None => return false,
+                Some(Delivered::Before) => return true,
+                Some(Delivered::Answer) => self.timers.set(self.now, Timer::Client(subscription.client)),
+                Some(Delivered::Event) => {}
+            },
         }
         Self::mark_dirty(&mut self.dirty, subscription.client, client);
         self.stats.out_msgs += 1;

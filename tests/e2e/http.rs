@@ -3,6 +3,7 @@
 //! leaves and how long things may take in http/time.rs.
 
 mod documented;
+mod events;
 mod refused;
 mod strangers;
 mod time;

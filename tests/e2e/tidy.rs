@@ -16,6 +16,7 @@ const DOORS: [&str; 5] =
 /// The daemon's structures that know nothing of the world.
 const PURE: [&str; 10] = [
     "daemon/src/http/answer.rs",
+    "daemon/src/http/events.rs",
     "daemon/src/http/request.rs",
     "daemon/src/http/target.rs",
     "daemon/src/http/visit.rs",

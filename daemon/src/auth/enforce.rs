@@ -6,6 +6,7 @@ use crate::Daemon;
 use crate::mail;
 use crate::outbox::delivery_subject;
 use crate::slots::Key;
+use crate::stats::Reason;
 use rowcall_wire::{Message, headers};
 
 /// The word for it that SQL is told (`rowcall_last_error()`), that `rowcall.parked` holds too.
@@ -82,6 +83,10 @@ impl Daemon {
             return Self::mark_dirty(&mut self.dirty, key, client);
         }
         self.stats.forbidden_subscribe += 1;
+        // A stream of events that has lost a subject ends; whoever asks again is told why.
+        if client.visit.is_some() {
+            return self.leave(key, Reason::Refused(FORBIDDEN));
+        }
         let mut text = format!("Permissions Violation for Subscription to {}", quoted(filter));
         if let Some(queue) = queue {
             text.push_str(&format!(" using queue {}", quoted(queue)));

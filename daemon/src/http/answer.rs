@@ -126,11 +126,13 @@ impl<'a> Answer<'a> {
     }
 }
 
-fn status_line(out: &mut Vec<u8>, status: u16) {
+/// Appends the first line of an answer.
+pub(super) fn status_line(out: &mut Vec<u8>, status: u16) {
     out.extend_from_slice(format!("HTTP/1.1 {status} {}\r\n", reason(status)).as_bytes());
 }
 
-fn origin(out: &mut Vec<u8>, manner: &Manner) {
+/// Appends what names the origin of the web page that asks.
+pub(super) fn origin(out: &mut Vec<u8>, manner: &Manner) {
     if let Some(origin) = &manner.origin {
         let lines = format!(
             "Access-Control-Allow-Origin: {origin}\r\nAccess-Control-Expose-Headers: *\r\nVary: Origin\r\n"

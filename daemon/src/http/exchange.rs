@@ -2,9 +2,10 @@
 //! How bytes become requests and answers stands beside this file.
 
 use super::answer::{Answer, HEADER_PREFIX};
+use super::events::{self, Form};
 use super::guard::Rules;
 use super::request::{Head, Method};
-use super::target::{Call, Target};
+use super::target::{Call, Parameters, Target};
 use super::visit::Awaited;
 use crate::Daemon;
 use crate::client::Client;
@@ -25,6 +26,9 @@ const NEXT_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// Bytes of a subject. Two of them and the sizes fit the line that a message's receivers take.
 const SUBJECT_MAX: usize = (rowcall_wire::CONTROL_LINE_MAX - 96) / 2;
+
+/// Subjects of one stream. Each is a subscription.
+const STREAM_SUBJECTS_MAX: usize = 64;
 
 /// How long a browser need not ask again whether it may.
 const PREFLIGHT_AGE: &str = "600";
@@ -96,6 +100,10 @@ impl Daemon {
                 let time = parameters.time("timeout", NEXT_TIME, NEXT_TIME_MAX).map_err(bad_request)?;
                 self.get_next(key, &filter, time)
             }
+            Call::Events => {
+                let parameters = target.parameters(&["subject", "format"]).map_err(bad_request)?;
+                self.get_events(key, &parameters)
+            }
         }
     }
 
@@ -135,6 +143,40 @@ impl Daemon {
         self.await_message(key, filter, None, Awaited::Message, time);
         self.on_new_worker(filter);
         Ok(None)
+    }
+
+    fn get_events(&mut self, key: Key, parameters: &Parameters<'_>) -> Outcome {
+        let filters: Vec<&[u8]> = parameters.all("subject").map(str::as_bytes).collect();
+        if filters.is_empty() || filters.len() > STREAM_SUBJECTS_MAX {
+            let why = format!("name 1 to {STREAM_SUBJECTS_MAX} subjects, as ?subject=shop.%3E&subject=…");
+            return Err(bad_request(why));
+        }
+        let form = Form::named(parameters.all("format").next());
+        let form = form.ok_or_else(|| bad_request("format: expected \"payload\" or \"json\"".into()))?;
+        for filter in &filters {
+            check_filter(filter)?;
+            if self.is_for_workers(filter) {
+                return Err(bad_request(
+                    "a durable consumer's events go to workers, who acknowledge them".into(),
+                ));
+            }
+            self.permit_subscribe(key, filter, None)?;
+        }
+        self.begin_stream(key, form);
+        for (n, filter) in filters.iter().enumerate() {
+            self.subscribe(key, filter, None, n.to_string().as_bytes());
+        }
+        Ok(None)
+    }
+
+    fn begin_stream(&mut self, key: Key, form: Form) {
+        let now = self.now;
+        let Some(visit) = self.visit(key) else { return };
+        visit.keep_no_more();
+        visit.stream(form, now);
+        let mut bytes = Vec::new();
+        events::head(&mut bytes, visit.manner());
+        self.reply(key, &bytes);
     }
 
     /// The next message of this filter will be the answer.

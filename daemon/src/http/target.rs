@@ -27,6 +27,8 @@ pub(crate) enum Call {
     Request(Vec<u8>),
     /// The next message of a filter.
     Next(Vec<u8>),
+    /// A stream of all messages of the filters in the query.
+    Events,
 }
 
 impl<'a> Target<'a> {
@@ -48,6 +50,9 @@ impl<'a> Target<'a> {
     pub(crate) fn call(&self) -> Option<Call> {
         if let Some(page) = super::pages::PATHS.iter().find(|page| **page == self.path) {
             return Some(Call::Page(page));
+        }
+        if self.path == "/events" {
+            return Some(Call::Events);
         }
         let (name, rest) = self.path.strip_prefix('/')?.split_once('/')?;
         let rest = || percent_decode_str(rest).collect();
@@ -109,7 +114,7 @@ impl Call {
         match self {
             _ if method == Method::Options => true,
             Call::Page(_) => matches!(method, Method::Get | Method::Head),
-            Call::Next(_) => method == Method::Get,
+            Call::Next(_) | Call::Events => method == Method::Get,
             Call::Publish(_) | Call::Request(_) => method == Method::Post,
         }
     }
@@ -118,7 +123,7 @@ impl Call {
     pub(crate) fn methods(&self) -> &'static str {
         match self {
             Call::Page(_) => "GET, HEAD, OPTIONS",
-            Call::Next(_) => "GET, OPTIONS",
+            Call::Next(_) | Call::Events => "GET, OPTIONS",
             Call::Publish(_) | Call::Request(_) => "POST, OPTIONS",
         }
     }
@@ -145,6 +150,7 @@ mod tests {
         assert_eq!(call("/request/gr%C3%B6%C3%9Fe"), Some(Call::Request("größe".into())));
         assert_eq!(call("/next/a/b"), Some(Call::Next(b"a/b".to_vec())));
         assert_eq!(call("http://host:1/next/a"), Some(Call::Next(b"a".to_vec())));
+        assert_eq!(call("/events?subject=a"), Some(Call::Events));
         assert_eq!(call("/publish/"), Some(Call::Publish(Vec::new())));
         for nothing in ["/", "/publish", "/healthz/", "/nothing/a", "/../etc/passwd", "//publish/a"] {
             assert_eq!(call(nothing), None, "{nothing}");

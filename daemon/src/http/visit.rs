@@ -3,6 +3,7 @@
 //! does are other files' business.
 
 use super::answer::{Answer, Manner};
+use super::events::{self, Form};
 use super::request::{Body, Flaw, Head, Method};
 use crate::outbuf::{Owed, Round};
 use rowcall_wire::{Message, headers};
@@ -17,6 +18,10 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 /// How long a connection may do nothing between two requests. Browsers and libraries look for another
 /// one without a word.
 const IDLE_TIME: Duration = Duration::from_secs(60);
+
+/// How often a stream says something if only to be known to be alive. Those who carry it often give up
+/// on one that was silent for a minute, or half of one.
+const COMMENT_TIME: Duration = Duration::from_secs(15);
 
 /// One connection that speaks HTTP.
 #[derive(Debug)]
@@ -40,6 +45,9 @@ enum Doing {
     Answering,
     /// A message is awaited, to answer with.
     Awaiting { what: Awaited, until: Instant },
+    /// Everything that is published to some subjects is sent as it comes, to the connection's end.
+    /// `latest` is the number of the latest message of them.
+    Streaming { form: Form, latest: u64 },
     /// The answer was given in someone else's turn; what comes next is looked at when that ends.
     Answered,
 }
@@ -64,6 +72,17 @@ pub(crate) enum Step {
     Whole(Box<Head>, Vec<u8>),
 }
 
+/// What has become of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    /// It was the answer that was awaited.
+    Answer,
+    /// It was sent as an event.
+    Event,
+    /// It was sent already, for another of the subjects.
+    Before,
+}
+
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
@@ -75,6 +94,8 @@ pub(crate) enum Due {
     Late,
     /// What was awaited did not.
     TimedOut(Awaited),
+    /// A stream was silent for long enough.
+    Comment,
 }
 
 impl Visit {
@@ -122,6 +143,11 @@ impl Visit {
                 }
             }
             Doing::Answering | Doing::Awaiting { .. } | Doing::Answered => Ok(Step::Wait),
+            // Nothing that comes will ever be answered.
+            Doing::Streaming { .. } => {
+                *bytes = &[];
+                Ok(Step::Wait)
+            }
         }
     }
 
@@ -163,6 +189,16 @@ impl Visit {
         self.doing = Doing::Awaiting { what, until };
     }
 
+    /// A stream has begun.
+    pub(crate) fn stream(&mut self, form: Form, now: Instant) {
+        self.begin(Doing::Streaming { form, latest: 0 }, now);
+    }
+
+    /// Whether it is a stream.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.doing, Doing::Streaming { .. })
+    }
+
     /// The answer was given, and another request may come.
     pub(crate) fn answered(&mut self, now: Instant) {
         self.begin(Doing::Nothing, now);
@@ -181,22 +217,29 @@ impl Visit {
         }
     }
 
-    /// Answers with the message, if one is awaited; says whether.
-    pub(crate) fn deliver(&mut self, round: &mut Round, owed: &mut Owed, message: &Message<'_>) -> bool {
-        let Doing::Awaiting { what, .. } = self.doing else { return false };
-        let answer = match what {
-            Awaited::Reply => Answer::message(reply_status(message), message),
-            Awaited::Message => {
-                let answer = Answer::message(200, message).subject("Rowcall-Subject", message.subject);
-                match message.reply {
-                    Some(reply) => answer.subject("Rowcall-Reply", reply),
-                    None => answer,
-                }
+    /// Answers with the message, or sends it as an event; `None` if nobody waits for one.
+    pub(crate) fn deliver(
+        &mut self,
+        round: &mut Round,
+        owed: &mut Owed,
+        message: &Message<'_>,
+    ) -> Option<Delivered> {
+        match &mut self.doing {
+            Doing::Awaiting { what, .. } => {
+                let answer = answer_with(*what, message);
+                owed.add(round.write(|out| answer.write(out, &self.manner)));
+                self.doing = Doing::Answered;
+                Some(Delivered::Answer)
             }
-        };
-        owed.add(round.write(|out| answer.write(out, &self.manner)));
-        self.doing = Doing::Answered;
-        true
+            Doing::Streaming { latest, .. } if *latest == round.number() => Some(Delivered::Before),
+            Doing::Streaming { form, latest } => {
+                *latest = round.number();
+                let form = *form;
+                owed.add(round.shared(form as usize, |out| events::event(out, form, message)));
+                Some(Delivered::Event)
+            }
+            _ => None,
+        }
     }
 
     /// When something is due.
@@ -206,6 +249,7 @@ impl Visit {
             Doing::Head => self.since + HEAD_TIME,
             Doing::Body(..) => self.since + BODY_TIME,
             Doing::Awaiting { until, .. } => until,
+            Doing::Streaming { .. } => self.since + COMMENT_TIME,
             Doing::Answering | Doing::Answered => self.since,
         }
     }
@@ -219,14 +263,31 @@ impl Visit {
             }
             Doing::Answered => Some(Due::End),
             _ if self.next_due() > now => None,
-            Doing::Nothing if owing => {
+            Doing::Nothing | Doing::Streaming { .. } if owing => {
                 self.since = now;
                 None
+            }
+            Doing::Streaming { .. } => {
+                self.since = now;
+                Some(Due::Comment)
             }
             Doing::Nothing => Some(Due::End),
             Doing::Head | Doing::Body(..) => Some(Due::Late),
             Doing::Awaiting { what, .. } => Some(Due::TimedOut(what)),
             Doing::Answering => None,
+        }
+    }
+}
+
+fn answer_with<'a>(what: Awaited, message: &Message<'a>) -> Answer<'a> {
+    match what {
+        Awaited::Reply => Answer::message(reply_status(message), message),
+        Awaited::Message => {
+            let answer = Answer::message(200, message).subject("Rowcall-Subject", message.subject);
+            match message.reply {
+                Some(reply) => answer.subject("Rowcall-Reply", reply),
+                None => answer,
+            }
         }
     }
 }
@@ -308,11 +369,11 @@ mod tests {
         let (mut round, mut owed) = (Round::default(), Owed::default());
         let message = Message { reply: Some(b"in"), ..Message::plain(b"a.b", b"hi") };
         let mut visit = Visit::new(now);
-        assert!(!visit.deliver(&mut round, &mut owed, &message), "nobody asked");
+        assert_eq!(visit.deliver(&mut round, &mut owed, &message), None, "nobody asked");
         taken(&mut visit, &mut &b"GET /next/a HTTP/1.1\r\n\r\n"[..], now);
         visit.wait_for(Awaited::Message, now + SECOND);
-        assert!(visit.deliver(&mut round, &mut owed, &message));
-        assert!(!visit.deliver(&mut round, &mut owed, &message));
+        assert_eq!(visit.deliver(&mut round, &mut owed, &message), Some(Delivered::Answer));
+        assert_eq!(visit.deliver(&mut round, &mut owed, &message), None);
         assert_eq!(visit.due(now, true), Some(Due::Next));
         let mut out = Vec::new();
         let taken = owed.write(&round, &mut Vec::new(), |slices| {
@@ -323,6 +384,34 @@ mod tests {
         assert_eq!(taken.unwrap(), out.len());
         assert!(out.starts_with("HTTP/1.1 200 OK\r\n") && out.ends_with("\r\n\r\nhi"), "{out}");
         assert!(out.contains("Rowcall-Subject: a.b\r\nRowcall-Reply: in\r\n"), "{out}");
+    }
+
+    #[test]
+    fn a_stream_has_each_message_once_and_never_goes_silent() {
+        let start = Instant::now();
+        let (mut round, mut owed) = (Round::default(), Owed::default());
+        let mut visits = [Visit::new(start), Visit::new(start)];
+        visits.iter_mut().for_each(|visit| visit.stream(Form::Payload, start));
+        let message = Message::plain(b"a.b", b"hi");
+        for number in 1..=2 {
+            round.begin_message();
+            for visit in &mut visits {
+                assert_eq!(visit.deliver(&mut round, &mut owed, &message), Some(Delivered::Event));
+                assert_eq!(visit.deliver(&mut round, &mut owed, &message), Some(Delivered::Before));
+            }
+            assert_eq!(round.len(), number * "data: hi\n\n".len(), "written down once for both");
+        }
+        let [visit, _] = &mut visits;
+        let mut bytes = &b"GET /healthz HTTP/1.1\r\n\r\n"[..];
+        assert_eq!(
+            (taken(visit, &mut bytes, start), bytes.len(), visit.is_busy()),
+            ("wait".into(), 0, false)
+        );
+        assert_eq!(visit.due(start + COMMENT_TIME - SECOND, false), None);
+        assert_eq!(visit.due(start + COMMENT_TIME, false), Some(Due::Comment));
+        assert_eq!(visit.due(start + COMMENT_TIME, false), None);
+        assert_eq!(visit.due(start + COMMENT_TIME * 2, true), None, "it has something to read");
+        assert_eq!(visit.due(start + COMMENT_TIME * 3, false), Some(Due::Comment));
     }
 
     #[test]

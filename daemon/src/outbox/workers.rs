@@ -271,6 +271,11 @@ impl Daemon {
         }
     }
 
+    /// Whether whoever subscribes to this is a worker.
+    pub(crate) fn is_for_workers(&self, filter: &[u8]) -> bool {
+        self.outbox.is_some() && receipt::consumer_of(filter).is_some()
+    }
+
     /// A connection has ended. When the daemon leaves it is not the worker's fault.
     pub(crate) fn on_worker_gone(&mut self, worker: Key) {
         let now = self.now;
