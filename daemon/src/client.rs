@@ -44,8 +44,16 @@ pub(crate) struct Client {
     pub(crate) standing: Standing,
     /// What its CONNECT asked for.
     pub(crate) wants: Wants,
-    /// What it calls itself, for the log.
+    /// What it calls itself, for the log and for those who watch.
     pub(crate) name: Option<Box<str>>,
+    /// The language of its library.
+    pub(crate) lang: Option<Box<str>>,
+    /// The version of its library.
+    pub(crate) version: Option<Box<str>>,
+    /// When it came.
+    pub(crate) since: Instant,
+    /// What it has sent and what it was sent.
+    pub(crate) traffic: Traffic,
     /// Its subscriptions, found by their sid.
     pub(crate) subscriptions: HashTable<Key>,
     /// What it is owed.
@@ -65,7 +73,7 @@ pub(crate) struct Client {
     /// Until when it is not read from, because it publishes faster than others read.
     held_until: Option<Instant>,
     /// When something was last read from it.
-    last_read: Instant,
+    pub(crate) last_read: Instant,
     /// Questions whether it is there that it has not answered.
     pub(crate) pings_open: u8,
     /// The earliest deadline set for it that has not come.
@@ -74,6 +82,15 @@ pub(crate) struct Client {
     ending: Option<(Reason, Instant)>,
     /// Whether it has closed its side.
     ended_input: bool,
+}
+
+/// Messages of one client, counted: headers and payloads, as in the daemon's own counters.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) in_msgs: u64,
+    pub(crate) in_bytes: u64,
+    pub(crate) out_msgs: u64,
+    pub(crate) out_bytes: u64,
 }
 
 /// What a client asked for with CONNECT, or the reference's defaults for one that sent none.
@@ -198,6 +215,10 @@ impl Daemon {
             standing,
             wants: if visit.is_some() { Wants::HTTP } else { Wants::default() },
             name: None,
+            lang: None,
+            version: None,
+            since: self.now,
+            traffic: Traffic::default(),
             subscriptions: HashTable::new(),
             owed: Owed::default(),
             visit,

@@ -10,6 +10,7 @@ mod http;
 mod listener;
 mod mail;
 mod mailbox;
+mod monitor;
 mod operations;
 mod outbox;
 mod outbuf;
@@ -33,6 +34,7 @@ use http::Http;
 use listener::Listener;
 use mail::Mail;
 use mailbox::Limits;
+use monitor::Usage;
 use nix::errno::Errno;
 use outbox::Outbox;
 use outbuf::Round;
@@ -57,6 +59,8 @@ pub struct Daemon {
     server_id: String,
     /// The one epoll instance.
     poll: Poll,
+    /// When the run began.
+    began: Instant,
     /// When this turn of the loop began: the clock is read once a turn.
     now: Instant,
     /// Deadlines of whomever; see [`Timer`].
@@ -111,6 +115,8 @@ pub struct Daemon {
     connections_max: usize,
     /// Counters.
     stats: Stats,
+    /// What the process took of the machine when somebody last asked.
+    usage: Usage,
     /// When leaving must be over, once it has begun.
     leave_by: Option<Instant>,
 }
@@ -181,12 +187,14 @@ impl Daemon {
             bytes: config.mailbox_bytes.0,
             time: config.mailbox_time.0,
         };
+        let now = Instant::now();
         let mut daemon = Daemon {
             config,
             flags,
             server_id,
             poll,
-            now: Instant::now(),
+            began: now,
+            now,
             timers: Timers::default(),
             listeners: Slots::default(),
             clients: Slots::default(),
@@ -212,6 +220,7 @@ impl Daemon {
             last_client: 0,
             connections_max,
             stats: Stats::new(),
+            usage: Usage::new(now),
             leave_by: None,
         };
         daemon.watch_signals().map_err(|errno| format!("cannot watch for signals: {errno}"))?;

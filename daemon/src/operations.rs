@@ -265,9 +265,14 @@ impl Client {
         set(&mut self.wants.headers, connect.headers);
         set(&mut self.wants.no_responders, connect.no_responders);
         set(&mut self.wants.later_info, connect.protocol.map(|protocol| protocol >= 1));
-        if let Some(name) = connect.name.as_deref().filter(|name| !name.is_empty()) {
-            self.name = Some(name.into());
-        }
+        let said = |field: &mut Option<Box<str>>, text: &Option<String>| {
+            if let Some(text) = text.as_deref().filter(|text| !text.is_empty()) {
+                *field = Some(text.into());
+            }
+        };
+        said(&mut self.name, &connect.name);
+        said(&mut self.lang, &connect.lang);
+        said(&mut self.version, &connect.version);
     }
 }
 

@@ -21,6 +21,9 @@ impl Daemon {
         if local && self.on_word_of_library(message) {
             return true;
         }
+        let Some(client) = self.clients.get_mut(from) else { return false };
+        client.traffic.in_msgs += 1;
+        client.traffic.in_bytes += message.body.len() as u64;
         self.stats.in_msgs += 1;
         self.stats.in_bytes += message.body.len() as u64;
         // The complaint is only a complaint: the message is processed all the same.
@@ -137,6 +140,8 @@ impl Daemon {
             },
         }
         Self::mark_dirty(&mut self.dirty, subscription.client, client);
+        client.traffic.out_msgs += 1;
+        client.traffic.out_bytes += message.body.len() as u64;
         self.stats.out_msgs += 1;
         self.stats.out_bytes += message.body.len() as u64;
         subscription.delivered += 1;

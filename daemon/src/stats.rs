@@ -82,49 +82,6 @@ impl Stats {
         let named = Reason::NAMES.iter().zip(self.closed[usize::from(http)]);
         named.map(|(name, n)| ((*name).to_owned(), n.into())).collect::<serde_json::Map<_, _>>().into()
     }
-
-    /// The counters as JSON, under the names that the reference's monitoring uses where it has the
-    /// same thing.
-    pub fn to_json(
-        &self,
-        server_id: &str,
-        connections: usize,
-        subscriptions: usize,
-        outbox: serde_json::Value,
-        mailbox: serde_json::Value,
-        http: serde_json::Value,
-    ) -> String {
-        let json = serde_json::json!({
-            "server_id": server_id,
-            "version": env!("CARGO_PKG_VERSION"),
-            "pid": std::process::id(),
-            "uptime_ms": self.started.elapsed().map_or(0, |up| up.as_millis() as u64),
-            "connections": connections,
-            "total_connections": self.connections,
-            "subscriptions": subscriptions,
-            "in_msgs": self.in_msgs,
-            "in_bytes": self.in_bytes,
-            "out_msgs": self.out_msgs,
-            "out_bytes": self.out_bytes,
-            "slow_consumers": self.slow_consumers(),
-            "unheard_msgs": self.unheard,
-            "no_responders": self.no_responders,
-            "lost_bytes": self.lost_bytes,
-            "logins": self.logins,
-            "auth_failures": self.auth_failures,
-            "auth_timeouts": self.auth_timeouts,
-            "forbidden": {
-                "publish": self.forbidden_publish,
-                "subscribe": self.forbidden_subscribe,
-                "sql": self.forbidden_sql,
-            },
-            "closed": self.closed_json(false),
-            "outbox": outbox,
-            "mailbox": mailbox,
-            "http": http,
-        });
-        format!("{json:#}\n")
-    }
 }
 
 /// Why a connection ended.

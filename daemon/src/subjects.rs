@@ -25,6 +25,26 @@ pub struct Subjects<K> {
     /// Counts the changes among filters with wildcards; what was remembered before the last of
     /// them may be wrong. A change of a literal filter makes only its own subject wrong.
     wild_changes: u64,
+    activity: Activity,
+}
+
+/// What was asked of the index, and what it remembers of the answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Activity {
+    /// Subscriptions taken in.
+    pub inserts: u64,
+    /// Subscriptions taken out.
+    pub removes: u64,
+    /// Subjects looked up.
+    pub lookups: u64,
+    /// Those of them that were remembered.
+    pub hits: u64,
+    /// Subjects that are remembered now.
+    pub remembered: usize,
+    /// To how many subscriptions they lead, all of them together.
+    pub fanout: usize,
+    /// And the one that leads to the most.
+    pub fanout_max: usize,
 }
 
 /// Who gets a message: every plain subscription, and one member of each queue group.
@@ -66,13 +86,14 @@ struct Member<K> {
 
 impl<K: Copy + PartialEq> Default for Subjects<K> {
     fn default() -> Self {
-        Subjects { root: Level::new(), cache: Map::default(), wild_changes: 0 }
+        Subjects { root: Level::new(), cache: Map::default(), wild_changes: 0, activity: Activity::default() }
     }
 }
 
 impl<K: Copy + PartialEq> Subjects<K> {
     /// Takes a subscription in. The filter must be valid.
     pub fn insert(&mut self, filter: &[u8], queue: Option<Rc<[u8]>>, key: K) {
+        self.activity.inserts += 1;
         let mut level = &mut self.root;
         let mut tokens = subject::tokens(filter).peekable();
         while let Some(token) = tokens.next() {
@@ -88,6 +109,7 @@ impl<K: Copy + PartialEq> Subjects<K> {
 
     /// Takes a subscription out; nodes that lead nowhere go with it.
     pub fn remove(&mut self, filter: &[u8], key: K) {
+        self.activity.removes += 1;
         let mut tokens = subject::tokens(filter);
         if let Some(first) = tokens.next() {
             self.root.remove(first, &mut tokens, key);
@@ -97,9 +119,11 @@ impl<K: Copy + PartialEq> Subjects<K> {
 
     /// Who gets a message on this subject. A subject with an empty token reaches nobody.
     pub fn matches(&mut self, subject: &[u8]) -> Rc<Matches<K>> {
+        self.activity.lookups += 1;
         if let Some(known) = self.cache.get(subject)
             && known.wild_changes == self.wild_changes
         {
+            self.activity.hits += 1;
             return Rc::clone(&known.matches);
         }
         let matches = Rc::new(self.search(subject));
@@ -107,6 +131,19 @@ impl<K: Copy + PartialEq> Subjects<K> {
             self.remember(subject, &matches);
         }
         matches
+    }
+
+    /// What was asked of it so far. Looks at everything that is remembered.
+    pub fn activity(&self) -> Activity {
+        let fanout = |known: &Remembered<K>| {
+            known.matches.plain.len() + known.matches.groups.iter().map(Vec::len).sum::<usize>()
+        };
+        Activity {
+            remembered: self.cache.len(),
+            fanout: self.cache.values().map(fanout).sum(),
+            fanout_max: self.cache.values().map(fanout).max().unwrap_or(0),
+            ..self.activity
+        }
     }
 
     fn search(&self, subject: &[u8]) -> Matches<K> {

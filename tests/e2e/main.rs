@@ -34,6 +34,7 @@ mod install;
 mod instant;
 mod leaving;
 mod monitoring;
+mod monitoring_pages;
 mod official_client;
 mod official_clients;
 mod old_server;

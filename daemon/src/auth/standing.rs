@@ -1,10 +1,10 @@
 //! As whom a connection is here, from its first moment on: nobody yet, someone whose password is being
 //! checked, or a user with rights.
 
-use super::User;
 use super::login::VIOLATION;
 use super::permissions::Rights;
 use super::replies::Replies;
+use super::{Proof, User};
 use crate::Daemon;
 use crate::client::Client;
 use crate::listener::Peer;
@@ -61,6 +61,12 @@ impl Standing {
         self.publishes_freely = rights.is_some_and(|rights| rights.publish.is_open());
         self.is_looked_at = rights.is_some_and(|rights| rights.withholds() || rights.responses.is_some());
         self.user = user;
+    }
+
+    /// As whom it has logged in, if it had to.
+    pub(crate) fn name(&self) -> Option<&str> {
+        let user = self.user.as_deref()?;
+        (!matches!(user.proof, Proof::None)).then_some(&*user.name)
     }
 
     /// What it may do. Someone who has not logged in may do nothing, and is not asked.

@@ -28,6 +28,16 @@ pub struct HostPort {
 }
 
 impl HostPort {
+    /// The host, as it was written.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port, as it was written.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The addresses it stands for. Asks DNS for a name: only for start-up.
     ///
     /// # Errors

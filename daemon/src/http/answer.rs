@@ -60,6 +60,11 @@ impl<'a> Answer<'a> {
         Answer { kind: "application/json", body: Cow::Owned(body.into().into()), ..Answer::empty(200) }
     }
 
+    /// A page of that kind.
+    pub(crate) fn page(status: u16, kind: &'static str, body: String) -> Answer<'a> {
+        Answer { kind, body: Cow::Owned(body.into()), ..Answer::empty(status) }
+    }
+
     /// A message: its payload as the body, its headers under [`HEADER_PREFIX`]. It is never called HTML,
     /// or anything else that a browser would run.
     pub(crate) fn message(status: u16, message: &Message<'a>) -> Answer<'a> {

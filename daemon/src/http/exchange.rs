@@ -85,7 +85,7 @@ impl Daemon {
         }
         let (Some(target), Some(call)) = (target, call) else { return Err(Answer::empty(404)) };
         match call {
-            Call::Page(path) => Ok(Some(self.page(path))),
+            Call::Page(path) => Ok(Some(self.page(path, target.query))),
             Call::Publish(subject) => {
                 target.parameters(&[]).map_err(bad_request)?;
                 self.post_publish(key, &subject, head, body)

@@ -1,29 +1,17 @@
-//! The pages about the daemon: `/healthz` and `/varz`.
+//! The pages about the daemon, as answers. What they say stands in monitor.rs.
 
 use super::answer::Answer;
 use crate::Daemon;
 
 /// Their paths.
-pub(super) const PATHS: [&str; 2] = ["/healthz", "/varz"];
+pub(super) const PATHS: [&str; 6] = ["/healthz", "/readyz", "/varz", "/connz", "/subsz", "/metrics"];
 
 impl Daemon {
-    /// The page of this path.
-    pub(super) fn page(&self, path: &str) -> Answer<'static> {
-        match path {
-            "/healthz" => Answer::json("{\"status\":\"ok\"}\n"),
-            "/varz" => Answer::json(self.varz()),
-            _ => Answer::text(404, "there is no such page"),
+    /// The page of this path, with what stands behind the question mark.
+    pub(super) fn page(&mut self, path: &str, query: &str) -> Answer<'static> {
+        match self.monitored(path, query) {
+            Some(page) => Answer::page(page.status, page.kind, page.body),
+            None => Answer::text(404, "there is no such page"),
         }
-    }
-
-    fn varz(&self) -> String {
-        self.stats.to_json(
-            &self.server_id,
-            self.clients.len() - self.http.open,
-            self.subscriptions.len(),
-            self.outbox_json(),
-            self.mail.to_json(),
-            self.http_json(),
-        )
     }
 }

@@ -13,7 +13,8 @@ pub(crate) struct Target<'a> {
     /// The host that it names itself, as requests to proxies do.
     pub(crate) authority: Option<&'a str>,
     path: &'a str,
-    query: &'a str,
+    /// What stands behind the question mark, as it stands there.
+    pub(crate) query: &'a str,
 }
 
 /// What can be asked for.

@@ -1,0 +1,257 @@
+//! `/metrics`: the same numbers for Prometheus. docs/monitoring.md explains each; the text itself is
+//! written by prometheus-client.
+
+use super::{Page, Snapshot};
+use crate::stats::Stats;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use serde_json::Value;
+use std::fmt;
+
+/// What Prometheus calls its text.
+const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// One name, with everything that is told under it.
+#[derive(Debug)]
+struct Metric {
+    name: &'static str,
+    help: &'static str,
+    kind: MetricType,
+    samples: Vec<Sample>,
+}
+
+/// One number. The label, if there is one, tells it from its siblings.
+#[derive(Debug)]
+struct Sample {
+    label: Option<(&'static str, String)>,
+    value: f64,
+}
+
+/// All of them, as the library wants them.
+#[derive(Debug)]
+struct All(Vec<Metric>);
+
+/// The page.
+pub(super) fn page(seen: &Snapshot<'_>) -> Page {
+    let mut metrics = daemon(seen);
+    metrics.extend(security(seen.stats));
+    metrics.extend(http(&seen.http));
+    metrics.extend(mailbox(&seen.mailbox));
+    if !seen.outbox.is_null() {
+        metrics.extend(outbox(&seen.outbox));
+    }
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(All(metrics)));
+    let mut body = String::new();
+    // It fails only if the text cannot be appended to, which a string always can.
+    match prometheus_client::encoding::text::encode(&mut body, &registry) {
+        Ok(()) => Page { status: 200, kind: KIND, body },
+        Err(error) => Page { status: 500, kind: "text/plain", body: format!("{error}\n") },
+    }
+}
+
+fn daemon(seen: &Snapshot<'_>) -> Vec<Metric> {
+    let stats = seen.stats;
+    let started = stats.started.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    vec![
+        gauge("process_start_time_seconds", "When this run began, since 1970", started.as_secs_f64()),
+        counter("process_cpu_seconds", "Processor time of this run", seen.usage.processor.as_secs_f64()),
+        gauge("process_resident_memory_bytes", "Memory that is really there", seen.usage.memory as f64),
+        by(
+            "rowcalld_build_info",
+            "The version that runs",
+            MetricType::Gauge,
+            "version",
+            [(env!("CARGO_PKG_VERSION").to_owned(), 1.0)],
+        ),
+        gauge("rowcalld_connections", "Connections now", seen.connections as f64),
+        counter("rowcalld_connections_opened", "Connections taken", stats.connections as f64),
+        by(
+            "rowcalld_connections_closed",
+            "Connections ended, by reason",
+            MetricType::Counter,
+            "reason",
+            named(&stats.closed_json(false)),
+        ),
+        gauge("rowcalld_subscriptions", "Subscriptions now", seen.subscriptions as f64),
+        counter("rowcalld_messages_received", "Messages published to the daemon", stats.in_msgs as f64),
+        counter("rowcalld_received_bytes", "Their headers and payloads", stats.in_bytes as f64),
+        counter(
+            "rowcalld_messages_sent",
+            "Messages queued for subscribers, each copy",
+            stats.out_msgs as f64,
+        ),
+        counter("rowcalld_sent_bytes", "Their headers and payloads", stats.out_bytes as f64),
+        counter("rowcalld_messages_unheard", "Messages that no subscription took", stats.unheard as f64),
+        counter(
+            "rowcalld_requests_without_responders",
+            "Requests answered with \"no responders\"",
+            stats.no_responders as f64,
+        ),
+        gauge("rowcalld_pending_bytes", "Bytes owed to clients now", seen.pending_bytes as f64),
+        counter(
+            "rowcalld_lost_bytes",
+            "Bytes owed to clients whose connections ended",
+            stats.lost_bytes as f64,
+        ),
+    ]
+}
+
+fn security(stats: &Stats) -> Vec<Metric> {
+    let failed = [("wrong", stats.auth_failures), ("late", stats.auth_timeouts)];
+    let forbidden = [
+        ("publish", stats.forbidden_publish),
+        ("subscribe", stats.forbidden_subscribe),
+        ("sql", stats.forbidden_sql),
+    ];
+    let samples = |pairs: &[(&str, u64)]| {
+        pairs.iter().map(|(name, n)| ((*name).to_owned(), *n as f64)).collect::<Vec<_>>()
+    };
+    vec![
+        counter("rowcalld_logins", "Logins that succeeded", stats.logins as f64),
+        by(
+            "rowcalld_login_failures",
+            "Logins that did not: wrong or missing credentials, or no time to look at them",
+            MetricType::Counter,
+            "reason",
+            samples(&failed),
+        ),
+        by(
+            "rowcalld_forbidden",
+            "What was not allowed: messages, subscriptions, and either from SQL",
+            MetricType::Counter,
+            "what",
+            samples(&forbidden),
+        ),
+    ]
+}
+
+fn http(json: &Value) -> Vec<Metric> {
+    let n = |key: &str| json[key].as_f64().unwrap_or_default();
+    vec![
+        gauge("rowcalld_http_connections", "HTTP connections now", n("connections")),
+        counter("rowcalld_http_requests", "HTTP requests that came whole", n("requests")),
+        counter("rowcalld_http_refused", "HTTP requests that were at fault", n("refused")),
+        counter("rowcalld_http_timed_out", "HTTP requests whose answer did not come in time", n("timed_out")),
+        counter("rowcalld_http_turned_away", "HTTP connections turned away: too many", n("turned_away")),
+    ]
+}
+
+fn mailbox(json: &Value) -> Vec<Metric> {
+    let n = |key: &str| json[key].as_f64().unwrap_or_default();
+    let gone = crate::mailbox::Fate::NAMES.iter().map(|name| ((*name).to_owned(), n(name)));
+    vec![
+        by(
+            "rowcalld_mailbox_tickets",
+            "Submitted requests that are kept, with or without a reply yet",
+            MetricType::Gauge,
+            "state",
+            ["waiting", "kept"].map(|state| (state.to_owned(), n(state))),
+        ),
+        gauge("rowcalld_mailbox_kept_bytes", "Bytes of replies that are kept", n("kept_bytes")),
+        counter("rowcalld_mailbox_submitted", "Requests submitted", n("submitted")),
+        counter("rowcalld_mailbox_replies", "Replies that came for them", n("replies")),
+        counter(
+            "rowcalld_mailbox_unwanted_replies",
+            "Replies that came too late or for nothing",
+            n("unwanted_replies"),
+        ),
+        by("rowcalld_mailbox_gone", "Tickets gone, by their fate", MetricType::Counter, "fate", gone),
+    ]
+}
+
+fn outbox(json: &Value) -> Vec<Metric> {
+    let state = json["state"].as_str().unwrap_or_default();
+    let states = ["starting", "standing_by", "reading", "waiting"];
+    let consumers = json["consumers"].as_array().map_or(&[][..], Vec::as_slice);
+    let each = |key: &str| {
+        let one = |consumer: &Value| {
+            (
+                consumer["name"].as_str().unwrap_or_default().to_owned(),
+                consumer[key].as_f64().unwrap_or_default(),
+            )
+        };
+        consumers.iter().map(one).collect::<Vec<_>>()
+    };
+    vec![
+        by(
+            "rowcalld_outbox_state",
+            "1 for what the outbox's reader is doing",
+            MetricType::Gauge,
+            "state",
+            states.map(|name| (name.to_owned(), f64::from(name == state))),
+        ),
+        counter(
+            "rowcalld_outbox_events",
+            "Committed events handed on",
+            json["handed_on"].as_f64().unwrap_or_default(),
+        ),
+        by(
+            "rowcalld_consumer_unacked",
+            "Events with workers, not settled",
+            MetricType::Gauge,
+            "consumer",
+            each("unacked"),
+        ),
+        by(
+            "rowcalld_consumer_deliveries",
+            "Deliveries to workers",
+            MetricType::Counter,
+            "consumer",
+            each("delivered"),
+        ),
+        by(
+            "rowcalld_consumer_redeliveries",
+            "Those of them that were not the first of their event",
+            MetricType::Counter,
+            "consumer",
+            each("redelivered"),
+        ),
+    ]
+}
+
+/// A counter for each key of an object.
+fn named(json: &Value) -> Vec<(String, f64)> {
+    let pairs = json.as_object().into_iter().flatten();
+    pairs.map(|(name, n)| (name.clone(), n.as_f64().unwrap_or_default())).collect()
+}
+
+fn gauge(name: &'static str, help: &'static str, value: f64) -> Metric {
+    Metric { name, help, kind: MetricType::Gauge, samples: vec![Sample { label: None, value }] }
+}
+
+fn counter(name: &'static str, help: &'static str, value: f64) -> Metric {
+    Metric { name, help, kind: MetricType::Counter, samples: vec![Sample { label: None, value }] }
+}
+
+fn by(
+    name: &'static str,
+    help: &'static str,
+    kind: MetricType,
+    label: &'static str,
+    values: impl IntoIterator<Item = (String, f64)>,
+) -> Metric {
+    let sample = |(value_of_label, value)| Sample { label: Some((label, value_of_label)), value };
+    Metric { name, help, kind, samples: values.into_iter().map(sample).collect() }
+}
+
+impl Collector for All {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for metric in &self.0 {
+            let mut family = encoder.encode_descriptor(metric.name, metric.help, None, metric.kind)?;
+            for Sample { label, value } in &metric.samples {
+                let labels: Vec<_> = label.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                let one = family.encode_family(&labels)?;
+                match metric.kind {
+                    MetricType::Counter => ConstCounter::new(*value).encode(one)?,
+                    _ => ConstGauge::new(*value).encode(one)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
