@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How much a server may send in one operation.
-const LIMITS: Limits = Limits { control_line: 3 * CONTROL_LINE_MAX, payload: PAYLOAD_CEILING };
+const LIMITS: Limits = Limits { control_line: 3 * CONTROL_LINE_MAX, payload: PAYLOAD_CEILING, headers: true };
 
 /// A connection.
 pub(crate) struct Client {

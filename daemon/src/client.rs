@@ -181,8 +181,8 @@ impl Client {
         std::mem::take(&mut self.partial)
     }
 
-    fn limits(max_payload: usize) -> Limits {
-        Limits { control_line: rowcall_wire::CONTROL_LINE_MAX, payload: max_payload }
+    fn limits(&self, payload: usize) -> Limits {
+        Limits { control_line: rowcall_wire::CONTROL_LINE_MAX, payload, headers: self.wants.headers }
     }
 }
 
@@ -337,7 +337,6 @@ impl Daemon {
         if self.clients.get(key).is_some_and(|client| client.visit.is_some()) {
             return self.feed_visit(key, bytes);
         }
-        let limits = Client::limits(self.config.max_payload.0);
         while let Some(first) = bytes.first()
             && let Some(client) = self.clients.get(key).filter(|client| client.is_open())
         {
@@ -349,6 +348,7 @@ impl Daemon {
                 self.stats.auth_failures += 1;
                 return self.refuse(key, VIOLATION);
             }
+            let limits = client.limits(self.config.max_payload.0);
             match parse::client_op(bytes, &limits) {
                 Ok(Step::Op(op, used)) => {
                     self.apply(key, op);

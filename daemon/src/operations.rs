@@ -25,12 +25,7 @@ impl Daemon {
     pub(crate) fn apply(&mut self, key: Key, op: ClientOp<'_>) {
         match op {
             ClientOp::Pub(message) | ClientOp::Hpub(message) => {
-                let headers = self.clients.get(key).is_some_and(|client| client.wants.headers);
-                if message.header_len == 0 || headers {
-                    self.on_publish(key, &message);
-                } else {
-                    self.leave(key, Reason::Malformed);
-                }
+                self.on_publish(key, &message);
             }
             ClientOp::Sub { subject, queue, sid } => self.on_sub(key, subject, queue, sid),
             ClientOp::Unsub { sid, max } => self.on_unsub(key, sid, max),
@@ -155,15 +150,15 @@ impl Daemon {
         let Some(client) = self.clients.get_mut(key) else { return };
         let Some(connect) = client.standing.connect.take() else { return };
         let wants = client.wants;
+        // Accounts are a notion of larger servers; asking for one is asking for what nobody here has.
+        if connect.account.is_some_and(|account| !account.is_empty()) || connect.new_account == Some(true) {
+            return self.refuse(key, VIOLATION);
+        }
         if connect.protocol.is_some_and(|protocol| !(0..=1).contains(&protocol)) {
             return self.refuse(key, "invalid client protocol");
         }
         if wants.no_responders && !wants.headers {
             return self.refuse(key, "no responders requires headers support");
-        }
-        // Accounts are a notion of larger servers; asking for one is asking for what nobody here has.
-        if connect.account.is_some_and(|account| !account.is_empty()) || connect.new_account == Some(true) {
-            return self.refuse(key, VIOLATION);
         }
         self.confirm(key);
     }
@@ -173,14 +168,15 @@ impl Daemon {
         if !self.may_subscribe(key, filter, queue, sid) {
             return;
         }
-        if !subject::valid_filter(filter) {
-            return self.complain(key, "Invalid Subject");
+        let most = self.config.max_subscriptions;
+        let count = self.clients.get(key).map_or(0, |client| client.subscriptions.len());
+        if most > 0 && count >= most {
+            return self.complain(key, "maximum subscriptions exceeded");
         }
+        // A sid in use stays as it is, and nobody looks at the rest.
         if self.find_subscription(key, sid).is_none() {
-            let most = self.config.max_subscriptions;
-            let count = self.clients.get(key).map_or(0, |client| client.subscriptions.len());
-            if most > 0 && count >= most {
-                return self.complain(key, "maximum subscriptions exceeded");
+            if !subject::valid_filter(filter) {
+                return self.complain(key, "Invalid Subject");
             }
             self.subscribe(key, filter, queue, sid);
         }

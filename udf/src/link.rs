@@ -51,7 +51,7 @@ const KEEP: usize = 64 << 10;
 
 /// How much a peer may send in one operation. A line from a server holds the subject, the reply
 /// subject and the subscription's id, each of which came to it on a line of its own.
-const LIMITS: Limits = Limits { control_line: 3 * CONTROL_LINE_MAX, payload: PAYLOAD_CEILING };
+const LIMITS: Limits = Limits { control_line: 3 * CONTROL_LINE_MAX, payload: PAYLOAD_CEILING, headers: true };
 
 /// The daemon could not be reached lately, or could.
 static BACKOFF: Backoff = Backoff::new();

@@ -97,7 +97,8 @@ mod tests {
     use super::*;
     use crate::parse::{self, ClientOp, Limits, ServerOp, Step};
 
-    const LIMITS: Limits = Limits { control_line: crate::CONTROL_LINE_MAX, payload: crate::PAYLOAD_MAX };
+    const LIMITS: Limits =
+        Limits { control_line: crate::CONTROL_LINE_MAX, payload: crate::PAYLOAD_MAX, headers: true };
 
     fn messages() -> Vec<Message<'static>> {
         let block = b"NATS/1.0\r\nA: b\r\n\r\npayload";

@@ -117,7 +117,8 @@ impl Connect {
         if !json.starts_with(b"{") {
             return None;
         }
-        serde_json::from_slice(json).ok()
+        // A name in another encoding is no reason to turn somebody away; the reference replaces, too.
+        serde_json::from_str(&String::from_utf8_lossy(json)).ok()
     }
 }
 
@@ -129,6 +130,8 @@ mod tests {
     fn connect_is_an_object() {
         assert!(Connect::from_json(b"{}").is_some_and(|connect| connect.verbose.is_none()));
         assert_eq!(Connect::from_json(b"{\"echo\":false}").and_then(|connect| connect.echo), Some(false));
+        let latin = Connect::from_json(b"{\"name\":\"caf\xe9\"}").and_then(|connect| connect.name);
+        assert_eq!(latin.as_deref(), Some("caf\u{fffd}"));
         for wrong in ["", "[]", "[true]", "null", "{", "{\"verbose\":1}", "{} {}"] {
             assert!(Connect::from_json(wrong.as_bytes()).is_none(), "{wrong}");
         }

@@ -13,13 +13,15 @@ pub enum Step<Op> {
     More(usize),
 }
 
-/// How much a peer may send in one operation.
+/// What a peer may send in one operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes of a control line without its verb.
     pub control_line: usize,
     /// Bytes of headers and payload together.
     pub payload: usize,
+    /// Whether a client may send `HPUB`: its `CONNECT` has said so.
+    pub headers: bool,
 }
 
 /// Why the stream cannot go on. All of them end the connection.
@@ -128,7 +130,7 @@ pub fn client_op<'a>(input: &'a [u8], limits: &Limits) -> Result<Step<ClientOp<'
         Verb::Pong => Ok(rest(input, at, limits)?.map(|_| ClientOp::Pong)),
         Verb::Connect => Ok(rest(input, at, limits)?.map(ClientOp::Connect)),
         Verb::Ok | Verb::Info => Ok(rest(input, at, limits)?.map(|_| ClientOp::Nothing)),
-        Verb::Err => Ok(rest(input, at, limits)?.try_map(|_| Err(Violation::Malformed))?),
+        Verb::Err => Ok(fields(input, at, limits)?.try_map(|_| Err(Violation::Malformed))?),
         Verb::Msg | Verb::Hmsg => Err(Violation::UnknownOperation),
     }
 }
@@ -219,6 +221,9 @@ fn publish<'a>(
         Step::Op(line, end) => (line, end),
         Step::More(n) => return Ok(Step::More(n)),
     };
+    if verb == Verb::Hpub && !limits.headers {
+        return Err(Violation::Malformed);
+    }
     let (subject, reply, headers, size) = match (verb, line.fields()) {
         (Verb::Pub, &[subject, size]) => (subject, None, None, size),
         (Verb::Pub, &[subject, reply, size]) => (subject, Some(reply), None, size),
@@ -227,14 +232,10 @@ fn publish<'a>(
         _ => return Err(Violation::Malformed),
     };
     let header_len = headers.map_or(Ok(0), |digits| number(digits).ok_or(Violation::Malformed))?;
-    let body = body(input, end, size, limits)?;
-    body.try_map(|body| {
-        if header_len > body.len() {
-            return Err(Violation::Malformed);
-        }
+    Ok(body(input, end, header_len, size, limits)?.map(|body| {
         let message = Message { subject, reply, body, header_len };
-        Ok(if verb == Verb::Pub { ClientOp::Pub(message) } else { ClientOp::Hpub(message) })
-    })
+        if verb == Verb::Pub { ClientOp::Pub(message) } else { ClientOp::Hpub(message) }
+    }))
 }
 
 /// `MSG subject sid [reply] size` and `HMSG subject sid [reply] headers size`, with the body behind.
@@ -258,12 +259,8 @@ fn delivery<'a>(
         _ => return Err(Violation::Malformed),
     };
     let header_len = headers.map_or(Ok(0), |digits| number(digits).ok_or(Violation::Malformed))?;
-    body(input, end, size, limits)?.try_map(|body| {
-        if header_len > body.len() {
-            return Err(Violation::Malformed);
-        }
-        Ok(ServerOp::Msg { sid, message: Message { subject, reply, body, header_len } })
-    })
+    let body = body(input, end, header_len, size, limits)?;
+    Ok(body.map(|body| ServerOp::Msg { sid, message: Message { subject, reply, body, header_len } }))
 }
 
 /// The most fields a control line has: `HMSG subject sid reply headers size`.
@@ -326,15 +323,19 @@ fn unfinished<T>(input: &[u8], line_max: usize) -> Result<Step<T>, Violation> {
     if input.len() > line_max { Err(Violation::ControlLine) } else { Ok(Step::More(input.len() + 1)) }
 }
 
-/// The body that a control line announced, and the CR LF behind it. A size over the limit is
-/// refused from the line alone: the bytes may never come.
+/// The body that a control line announced, and the CR LF behind it. Sizes that cannot be are refused
+/// from the line alone: the bytes may never come.
 fn body<'a>(
     input: &'a [u8],
     start: usize,
+    header_len: usize,
     size: &[u8],
     limits: &Limits,
 ) -> Result<Step<&'a [u8]>, Violation> {
     let size = number(size).ok_or(Violation::Malformed)?;
+    if header_len > size {
+        return Err(Violation::Malformed);
+    }
     if size > limits.payload {
         return Err(Violation::Payload);
     }
@@ -382,7 +383,7 @@ impl<Op> Step<Op> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { control_line: crate::CONTROL_LINE_MAX, payload: 64 };
+    const LIMITS: Limits = Limits { control_line: crate::CONTROL_LINE_MAX, payload: 64, headers: true };
 
     fn client(input: &[u8]) -> Result<Step<ClientOp<'_>>, Violation> {
         client_op(input, &LIMITS)
@@ -502,6 +503,18 @@ mod tests {
     /// Every operation, cut at every byte: each prefix is "not yet", asks for no more than there
     /// will be, and the whole is the operation.
     #[test]
+    fn sizes_that_cannot_be_are_refused_from_the_line() {
+        for line in ["HPUB a 9 5\r\n", "HPUB a 99 98\r\n", "PUB a b c 99\r\n", "PUB a -1\r\n"] {
+            assert_eq!(client(line.as_bytes()), Err(Violation::Malformed), "{line:?}");
+        }
+        assert_eq!(client(b"HPUB a 5 99\r\n"), Err(Violation::Payload));
+        let old = Limits { headers: false, ..LIMITS };
+        for line in ["HPUB a 0 0\r\n", "HPUB a 5 99\r\n"] {
+            assert_eq!(client_op(line.as_bytes(), &old), Err(Violation::Malformed), "{line:?}");
+        }
+    }
+
+    #[test]
     fn every_prefix_is_not_yet() {
         let operations = [
             "CONNECT {\"verbose\":false}\r\n",
@@ -522,6 +535,27 @@ mod tests {
                 }
             }
             assert!(matches!(client(operation.as_bytes()), Ok(Step::Op(_, n)) if n == operation.len()));
+        }
+        let operations = [
+            "INFO {}\r\n",
+            "MSG a.b 1 5\r\nhello\r\n",
+            "MSG a.b 1 reply.to 0\r\n\r\n",
+            "HMSG a.b 1 12 17\r\nNATS/1.0\r\n\r\nhello\r\n",
+            "HMSG a.b 1 r 12 12\r\nNATS/1.0\r\n\r\n\r\n",
+            "PING\r\n",
+            "PONG\r\n",
+            "+OK\r\n",
+            "-ERR 'text'\r\n",
+        ];
+        for operation in operations {
+            let read = |bytes: &'static str| server_op(bytes.as_bytes(), &LIMITS);
+            for cut in 0..operation.len() {
+                match read(&operation[..cut]) {
+                    Ok(Step::More(n)) => assert!(n > cut && n <= operation.len(), "{operation:?}"),
+                    other => panic!("{operation:?} cut at {cut}: {other:?}"),
+                }
+            }
+            assert!(matches!(read(operation), Ok(Step::Op(_, n)) if n == operation.len()));
         }
     }
 
