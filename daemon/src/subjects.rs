@@ -147,7 +147,7 @@ impl<K: Copy + PartialEq> Subjects<K> {
     }
 
     fn search(&self, subject: &[u8]) -> Matches<K> {
-        let mut found = Found { plain: Vec::new(), groups: Map::default() };
+        let mut found = Found::nothing();
         if subject::tokens(subject).all(|token| !token.is_empty()) {
             self.root.search(subject, &mut found);
         }
@@ -175,6 +175,20 @@ impl<K: Copy + PartialEq> Subjects<K> {
 struct Found<'a, K> {
     plain: Vec<K>,
     groups: Map<&'a [u8], Vec<K>>,
+    /// How many levels were looked at.
+    #[cfg(test)]
+    levels: usize,
+}
+
+impl<K> Found<'_, K> {
+    fn nothing() -> Self {
+        Found {
+            plain: Vec::new(),
+            groups: Map::default(),
+            #[cfg(test)]
+            levels: 0,
+        }
+    }
 }
 
 impl<K: Copy + PartialEq> Level<K> {
@@ -195,6 +209,10 @@ impl<K: Copy + PartialEq> Level<K> {
     }
 
     fn search<'a>(&'a self, subject: &[u8], found: &mut Found<'a, K>) {
+        #[cfg(test)]
+        {
+            found.levels += 1;
+        }
         if let Some(node) = &self.tail {
             node.collect(found);
         }
@@ -367,6 +385,33 @@ mod tests {
             assert!(sorted(&mut subjects, empty).is_empty(), "{empty:?}");
         }
         assert_eq!(sorted(&mut subjects, "a.*"), [1, 2]);
+    }
+
+    /// A level is a map, so what a lookup costs is how many levels it looks at: at most one for each
+    /// token, twice as many behind each `*` that is on the way, and none for subscriptions elsewhere.
+    #[test]
+    fn a_lookup_looks_at_no_more_levels_beside_a_million_subscriptions() {
+        const MANY: u32 = 1_000_000;
+        let mut subjects = Subjects::default();
+        let levels = |subjects: &Subjects<u32>, subject: &str| {
+            let mut found = Found::nothing();
+            subjects.root.search(subject.as_bytes(), &mut found);
+            (found.levels, found.plain.len())
+        };
+        for filter in ["shop.*.created", "shop.>", "*.orders.*"] {
+            subjects.insert(filter.as_bytes(), None, MANY);
+        }
+        let one = |n: u32| format!("shop.orders.{n}");
+        subjects.insert(one(7).as_bytes(), None, 7);
+        let alone = levels(&subjects, &one(7));
+        assert_eq!(alone, (6, 3), "the root, three of `orders` and `*`, two of `shop` and `*`");
+        for n in (0..MANY).filter(|&n| n != 7) {
+            subjects.insert(one(n).as_bytes(), None, n);
+        }
+        for n in [0, 7, MANY / 2, MANY - 1] {
+            assert_eq!(levels(&subjects, &one(n)), alone);
+        }
+        assert_eq!(levels(&subjects, "elsewhere.7"), (2, 0));
     }
 
     #[test]

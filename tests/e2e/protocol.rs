@@ -3,8 +3,11 @@
 //! stands in protocol/ours.rs.
 
 mod connect;
-mod nonsense;
+mod lasting;
+mod limits;
+mod malformed;
 mod ours;
+mod random;
 mod subscribe;
 
 use harness::nats_server::NatsServer;
@@ -234,5 +237,64 @@ fn one_publisher_is_heard_in_order() {
         }
         assert_eq!(seen, [99, 598, 99, 599]);
         subscriber.barrier();
+    });
+}
+
+#[test]
+fn a_request_may_have_many_replies() {
+    everywhere(|open| {
+        let mut asker = open().hello();
+        asker.send("SUB _INBOX.me.* 1\r\n");
+        asker.barrier();
+        let mut workers = [open().hello(), open().hello(), open().hello()];
+        for worker in &mut workers {
+            worker.send("SUB ask 1\r\n");
+            worker.barrier();
+        }
+        asker.send("PUB ask _INBOX.me.7 1\r\n?\r\n");
+        for (n, worker) in workers.iter_mut().enumerate() {
+            worker.expect("MSG ask 1 _INBOX.me.7 1\r\n?\r\n");
+            // More than one of each, with headers or without, and nobody is told that enough came.
+            worker.send(format!("PUB _INBOX.me.7 2\r\n{n}a\r\n"));
+            worker.send(format!("HPUB _INBOX.me.7 12 14\r\nNATS/1.0\r\n\r\n{n}b\r\n"));
+            worker.barrier();
+            asker.expect(format!("MSG _INBOX.me.7 1 2\r\n{n}a\r\n"));
+            asker.expect(format!("HMSG _INBOX.me.7 1 12 14\r\nNATS/1.0\r\n\r\n{n}b\r\n"));
+        }
+        // One is enough for whoever says so.
+        asker.send("UNSUB 1\r\nSUB _INBOX.me.* 2\r\nUNSUB 2 1\r\nPUB ask _INBOX.me.8 1\r\n?\r\n");
+        asker.barrier();
+        for worker in &mut workers {
+            worker.expect("MSG ask 1 _INBOX.me.8 1\r\n?\r\n");
+            worker.send("PUB _INBOX.me.8 0\r\n\r\n");
+            worker.barrier();
+        }
+        asker.expect("MSG _INBOX.me.8 2 0\r\n\r\n");
+        asker.barrier();
+    });
+}
+
+/// Clients ask a larger server about itself, its streams and its services here. Of these there are
+/// none, and they are told so at once.
+#[test]
+fn nobody_answers_for_a_larger_server() {
+    everywhere(|open| {
+        let mut it = open().hello();
+        it.send("SUB in 1\r\n");
+        for subject in [
+            "$SYS.REQ.SERVER.PING",
+            "$SYS.REQ.USER.INFO",
+            "$JS.API.INFO",
+            "$JS.API.STREAM.NAMES",
+            "$JS.API.STREAM.CREATE.orders",
+            "$JS.API.CONSUMER.MSG.NEXT.orders.mail",
+            "$JS.ACK.orders.mail.1.2.3.4.5",
+            "$KV.settings.color",
+            "$SRV.PING",
+        ] {
+            it.send(format!("PUB {subject} in 0\r\n\r\n"));
+            it.expect("HMSG in 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n");
+        }
+        it.barrier();
     });
 }

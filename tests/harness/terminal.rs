@@ -252,12 +252,27 @@ impl Terminal {
     /// # Panics
     /// If it is closed already.
     pub fn finish(&mut self) {
-        let shut = match &mut self.stream {
+        self.shut().expect("an open connection can be shut");
+    }
+
+    /// Says this and hangs up. Gives everything that still comes.
+    ///
+    /// # Panics
+    /// If the connection is gone.
+    pub fn last_words(mut self, text: impl AsRef<[u8]>) -> Vec<u8> {
+        self.send(text);
+        // The other end may have closed already, because of what was said.
+        let _ = self.shut();
+        while self.read() {}
+        self.input
+    }
+
+    fn shut(&mut self) -> std::io::Result<()> {
+        match &mut self.stream {
             Stream::Tcp(stream) => stream.shutdown(std::net::Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(std::net::Shutdown::Write),
             Stream::Other(stream) => stream.finish(),
-        };
-        shut.expect("an open connection can be shut");
+        }
     }
 
     /// Reads some more; false at the end.

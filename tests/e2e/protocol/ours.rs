@@ -152,3 +152,29 @@ fn mail_is_kept_for_clients_on_the_unix_socket() {
     assert_eq!((&mailbox["submitted"], &mailbox["kept"]), (&2.into(), &1.into()), "{mailbox:#}");
     assert_eq!((&mailbox["waiting"], &mailbox["asking"]), (&0.into(), &0.into()), "{mailbox:#}");
 }
+
+/// Whoever subscribes to each row of a table by its key.
+#[test]
+fn a_hundred_thousand_subscriptions_on_one_connection() {
+    const MANY: usize = 100_000;
+    let folder = harness::folder();
+    let daemon = Daemon::start(&folder.path().join("rowcall.sock"));
+    let mut it = daemon.terminal().hello();
+    let subs: String = (0..MANY).map(|n| format!("SUB shop.orders.{n}.changed {n}\r\n")).collect();
+    it.send(subs);
+    it.barrier();
+    let mut publisher = daemon.terminal().hello();
+    for n in (0..MANY).step_by(97).chain([MANY, MANY - 1]) {
+        publisher.send(format!("PUB shop.orders.{n}.changed 1\r\nx\r\n"));
+    }
+    publisher.barrier();
+    for n in (0..MANY).step_by(97).chain([MANY - 1]) {
+        it.expect(format!("MSG shop.orders.{n}.changed {n} 1\r\nx\r\n"));
+    }
+    let unsubs: String = (0..MANY - 1).map(|n| format!("UNSUB {n}\r\n")).collect();
+    it.send(unsubs);
+    it.barrier();
+    publisher.send("PUB shop.orders.0.changed 1\r\nx\r\nPUB shop.orders.99999.changed 1\r\nx\r\n");
+    it.expect("MSG shop.orders.99999.changed 99999 1\r\nx\r\n");
+    it.barrier();
+}

@@ -1,63 +1,11 @@
-//! What cannot be followed: closed, with the words clients know or, where the reference says
-//! nothing, without a word; and the limits, on both sides of the line.
+//! The limits of lines, messages and connections, on both sides of the line.
 
-use super::{QUIET, everywhere, everywhere_with};
+use super::{everywhere, everywhere_with};
+use harness::nats_server::NatsServer;
+use harness::{Daemon, Terminal};
 
 /// The most that a control line may have behind its verb.
 const CONTROL_LINE_MAX: usize = 4096;
-
-#[test]
-fn unknown_operations() {
-    everywhere(|open| {
-        for input in [
-            "GET / HTTP/1.1\r\n",
-            "\r\n",
-            "PX",
-            "SUBa 1\r\n",
-            "PUBLISH a 1\r\nx\r\n",
-            "MSG a 1 1\r\nx\r\n",
-            "\0\0\0\0",
-            "PUB a 2\r\nhello\r\n",
-            "PUB a 5\r\nhelloPING\r\n",
-            "PUB a 2\r\nhi\n",
-            "PUB a 2\r\nhi\r\r\n",
-        ] {
-            eprintln!("{input:?}");
-            let mut it = open();
-            it.send(QUIET);
-            it.send(input);
-            it.expect("-ERR 'Unknown Protocol Operation'\r\n");
-            it.expect_closed();
-        }
-    });
-}
-
-#[test]
-fn arguments_that_make_no_sense() {
-    everywhere(|open| {
-        for input in [
-            "PUB a\r\n",
-            "PUB a b c d 1\r\n",
-            "PUB a x\r\n",
-            "PUB a -1\r\n",
-            "PUB a 10000000000\r\n",
-            "HPUB a 9 5\r\nhello\r\n",
-            "HPUB a x 5\r\nhello\r\n",
-            "HPUB a 5\r\nhello\r\n",
-            "SUB a\r\n",
-            "SUB a b c d\r\n",
-            "SUB \r\n",
-            "UNSUB \r\n",
-            "UNSUB 1 2 3\r\n",
-            "-ERR 'no'\r\n",
-        ] {
-            eprintln!("{input:?}");
-            let mut it = open().hello();
-            it.send(input);
-            it.expect_closed();
-        }
-    });
-}
 
 #[test]
 fn the_largest_message_and_one_more() {
@@ -116,4 +64,18 @@ fn the_longest_control_line_and_one_more() {
             it.expect_closed();
         }
     });
+}
+
+#[test]
+fn one_connection_too_many() {
+    let folder = harness::folder();
+    let daemon = Daemon::with_settings(folder.path(), "max_connections = 2");
+    let reference = NatsServer::start("max_connections: 2");
+    for open in [&(|| daemon.terminal()) as &dyn Fn() -> Terminal, &|| reference.terminal()] {
+        let mut inside = [open().hello(), open().hello()];
+        let mut three = open();
+        three.expect("-ERR 'maximum connections exceeded'\r\n");
+        three.expect_closed();
+        inside.iter_mut().for_each(Terminal::barrier);
+    }
 }
