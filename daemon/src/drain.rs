@@ -44,7 +44,8 @@ impl Daemon {
         tracing::info!(clients = self.clients.len(), "leaving");
     }
 
-    fn read_the_last(&mut self, key: Key) {
+    /// Reads what has arrived of a client; on a Unix socket nothing more can arrive.
+    pub(crate) fn read_the_last(&mut self, key: Key) {
         let Some(client) = self.clients.get(key) else { return };
         if let Peer::Unix = client.peer {
             // It fails only for a peer that is gone.

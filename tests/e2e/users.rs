@@ -11,6 +11,9 @@ use harness::{Daemon, Terminal};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Time enough to log in on a machine that is busy with something else.
+const PATIENT: &str = "auth_timeout = \"60s\"\n";
+
 /// A bcrypt hash of a password, cheap to check.
 fn hash(password: &str) -> String {
     bcrypt::hash(password, 4).unwrap()
@@ -69,7 +72,8 @@ fn connect(name: &str) -> String {
 /// Runs a script against rowcalld and nats-server with the same users. It is given a way to connect.
 fn everywhere(users: &[User], script: impl Fn(&dyn Fn() -> Terminal)) {
     let folder = harness::folder();
-    let daemon = Daemon::with_settings(folder.path(), &write_users(folder.path(), &users_file(users)));
+    let daemon =
+        Daemon::with_settings(folder.path(), &(write_users(folder.path(), &users_file(users)) + PATIENT));
     let theirs: String = users
         .iter()
         .map(|user| format!("{{user: {0}, password: \"{0}{0}\", {1}}}\n", user.name, user.theirs))

@@ -77,10 +77,15 @@ impl Daemon {
         if client.standing.is_library {
             self.stats.forbidden_sql += 1;
             let (body, header_len) = forbidden();
+            let before = client.owed.len();
             self.round.begin_message();
             let answer = Message { subject: filter, reply: None, body: &body, header_len };
             self.round.message(&mut client.owed, sid, &answer, true);
-            return Self::mark_dirty(&mut self.dirty, key, client);
+            Self::mark_dirty(&mut self.dirty, key, client);
+            if client.is_behind(before, self.config.max_pending.0) {
+                self.leave(key, Reason::SlowPending);
+            }
+            return;
         }
         self.stats.forbidden_subscribe += 1;
         // A stream of events that has lost a subject ends; whoever asks again is told why.

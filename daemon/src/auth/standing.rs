@@ -130,7 +130,11 @@ impl Daemon {
     /// told of and loses.
     pub(crate) fn become_user(&mut self, key: Key, user: Rc<User>) {
         let Some(client) = self.clients.get_mut(key) else { return };
+        let unchanged = client.standing.rights() == Some(&user.rights);
         client.standing.set_user(Some(Rc::clone(&user)));
+        if unchanged {
+            return;
+        }
         let all: Vec<Key> = client.subscriptions.iter().copied().collect();
         for found in all {
             let Some(subscription) = self.subscriptions.get(found) else { continue };
@@ -176,6 +180,10 @@ impl Daemon {
                 Ok(Some(user)) => self.become_user(key, user),
                 Ok(None) => {}
                 Err(()) => {
+                    if let Peer::Unix = client.peer {
+                        // What SQL was told is sent is still passed on; what it sends now fails there.
+                        self.read_the_last(key);
+                    }
                     self.stats.auth_failures += 1;
                     self.refuse(key, VIOLATION);
                     self.end_waiting(key);

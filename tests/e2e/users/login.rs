@@ -94,7 +94,7 @@ fn a_second_connect() {
 #[test]
 fn who_says_nothing_is_told_that_it_is_too_late() {
     let folder = harness::folder();
-    let daemon = daemon(&folder, &users_file(&alice()), "auth_timeout = \"100ms\"\n");
+    let daemon = daemon(&folder, &users_file(&alice()), "auth_timeout = \"500ms\"\n");
     let mut silent = daemon.terminal();
     silent.expect(TIMEOUT);
     silent.expect_closed();
@@ -114,7 +114,8 @@ fn who_says_nothing_is_told_that_it_is_too_late() {
 fn tokens() {
     let folder = harness::folder();
     let digest = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
-    let daemon = daemon(&folder, &format!("[[users]]\nname = \"bot\"\ntoken = \"{digest}\"\n"), "");
+    let daemon =
+        daemon(&folder, &format!("[[users]]\nname = \"bot\"\ntoken = \"{digest}\"\n"), super::PATIENT);
     let reference = NatsServer::start("authorization { token: test }");
     for open in [&(|| reference.terminal()) as &dyn Fn() -> Terminal, &|| daemon.terminal()] {
         assert!(info(&open()).get("nonce").is_none());
@@ -135,7 +136,8 @@ fn keys() {
     let (pair, other) = (nkeys::KeyPair::new_user(), nkeys::KeyPair::new_user());
     let key = pair.public_key();
     let folder = harness::folder();
-    let daemon = daemon(&folder, &format!("[[users]]\nname = \"service\"\nnkey = \"{key}\"\n"), "");
+    let daemon =
+        daemon(&folder, &format!("[[users]]\nname = \"service\"\nnkey = \"{key}\"\n"), super::PATIENT);
     let reference = NatsServer::start(&format!("authorization {{ users = [ {{ nkey: {key} }} ] }}"));
     for open in [&(|| reference.terminal()) as &dyn Fn() -> Terminal, &|| daemon.terminal()] {
         let nonce = |terminal: &Terminal| info(terminal)["nonce"].as_str().unwrap().to_owned();
@@ -172,7 +174,7 @@ fn a_check_holds_up_nobody() {
     let folder = harness::folder();
     let costly = bcrypt::hash("slow", 12).unwrap();
     let users = format!("{}[[users]]\nname = \"slow\"\npassword = \"{costly}\"\n", users_file(&alice()));
-    let daemon = daemon(&folder, &users, "");
+    let daemon = daemon(&folder, &users, super::PATIENT);
     let mut alice = enter(daemon.terminal(), "alice");
     let mut slow = daemon.terminal();
     slow.send("CONNECT {\"verbose\":false,\"user\":\"slow\",\"pass\":\"slow\"}\r\nPING\r\n");
@@ -198,7 +200,8 @@ fn a_check_holds_up_nobody() {
 fn unknown_names_take_as_long() {
     let folder = harness::folder();
     let costly = bcrypt::hash("x", 11).unwrap();
-    let daemon = daemon(&folder, &format!("[[users]]\nname = \"known\"\npassword = \"{costly}\"\n"), "");
+    let daemon =
+        daemon(&folder, &format!("[[users]]\nname = \"known\"\npassword = \"{costly}\"\n"), super::PATIENT);
     let time = |name: &str| {
         let times = (0..4).map(|_| {
             let began = Instant::now();
@@ -218,7 +221,7 @@ fn who_fails_too_often_has_to_wait_and_others_have_not() {
     let pair = nkeys::KeyPair::new_user();
     let key = pair.public_key();
     let users = users_file(&alice()) + &format!("[[users]]\nname = \"service\"\nnkey = \"{key}\"\n");
-    let daemon = daemon(&folder, &users, "");
+    let daemon = daemon(&folder, &users, super::PATIENT);
     let mut first = enter(daemon.terminal(), "alice");
     let wrong = "CONNECT {\"user\":\"alice\",\"pass\":\"wrong\"}\r\n";
     // As many as may fail, until it is told to come later. One more may every three seconds, so perhaps
@@ -252,7 +255,7 @@ fn who_does_not_wait_for_the_answer_is_forgotten() {
     let folder = harness::folder();
     let costly = bcrypt::hash("x", 8).unwrap();
     let users = format!("{}[[users]]\nname = \"u\"\npassword = \"{costly}\"\n", users_file(&alice()));
-    let daemon = daemon(&folder, &users, "");
+    let daemon = daemon(&folder, &users, super::PATIENT);
     for _ in 0..9 {
         let mut it = daemon.terminal();
         it.send("CONNECT {\"user\":\"u\",\"pass\":\"wrong\"}\r\nPING\r\n");
@@ -268,7 +271,7 @@ fn no_secret_is_ever_said() {
     let folder = harness::folder();
     let hashed = hash("opensesame");
     let users = format!("[[users]]\nname = \"ali\"\npassword = \"{hashed}\"\n");
-    let mut daemon = daemon(&folder, &users, "log = \"trace\"\n");
+    let mut daemon = daemon(&folder, &users, "log = \"trace\"\nauth_timeout = \"60s\"\n");
     let mut it = daemon.terminal();
     it.send("CONNECT {\"verbose\":false,\"user\":\"ali\",\"pass\":\"opensesame\",\"name\":\"me\"}\r\n");
     it.barrier();
@@ -312,7 +315,7 @@ fn what_the_command_makes_is_of_use() {
         hash.trim_end(),
         made["digest"]
     );
-    let daemon = daemon(&folder, &users, "");
+    let daemon = daemon(&folder, &users, super::PATIENT);
     for shown in
         ["\"user\":\"p\",\"pass\":\"pass wörd\"".to_owned(), format!("\"auth_token\":{}", made["token"])]
     {
@@ -332,7 +335,7 @@ fn what_the_command_makes_is_of_use() {
 #[test]
 fn the_command_logs_in() {
     let folder = harness::folder();
-    let daemon = daemon(&folder, &users_file(&alice()), "");
+    let daemon = daemon(&folder, &users_file(&alice()), super::PATIENT);
     let notify = |credentials: &str| {
         let mut command = Command::new(harness::built("rowcall"));
         // Not as an argument, where everyone on the machine could read it.

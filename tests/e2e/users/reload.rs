@@ -11,7 +11,7 @@ const VIOLATION: &str = "-ERR 'Authorization Violation'\r\n";
 
 /// A daemon with these users; the file may be written again.
 fn daemon(folder: &TempDir, users: &str) -> Daemon {
-    Daemon::with_settings(folder.path(), &write_users(folder.path(), users))
+    Daemon::with_settings(folder.path(), &(write_users(folder.path(), users) + super::PATIENT))
 }
 
 /// Has the files read again, and waits until it has been said what came of that, in these words.
@@ -185,7 +185,7 @@ fn a_check_that_is_under_way() {
         let hash = bcrypt::hash("p", cost).unwrap();
         format!("[[users]]\nname = \"u\"\npassword = \"{hash}\"\n")
     };
-    let daemon = daemon(&folder, &user(12));
+    let daemon = daemon(&folder, &user(11));
     let mut it = daemon.terminal();
     it.send("CONNECT {\"verbose\":false,\"user\":\"u\",\"pass\":\"p\"}\r\nPING\r\n");
     read_again(&daemon, &folder, &user(4));
