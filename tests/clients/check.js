@@ -7,10 +7,18 @@
 "use strict";
 
 const { deepStrictEqual: equal, rejects, throws } = require("node:assert");
-const { connect, headers, NoRespondersError, syncIterator, TimeoutError } = require("@nats-io/transport-node");
+const nats = require("@nats-io/transport-node");
+const { headers, NoRespondersError, PermissionViolationError, syncIterator, TimeoutError } = nats;
 
 const PATIENCE = 60_000; // ms for what must come; nobody waits for them unless something is wrong
 const A_MOMENT = 100; // ms, long enough for what must not come
+
+/** Connects; the name and the password in the URL are given apart, as this client wants them. */
+function connect({ servers, ...options }) {
+  const { host, username, password } = new URL(servers);
+  const who = password ? { user: username, pass: password } : username ? { token: username } : {};
+  return nats.connect({ servers: host, ...who, ...options });
+}
 
 /** So many connections to work with; they are closed in the end. */
 async function connections(servers, count, options, work) {
@@ -240,6 +248,32 @@ async function consumer(url) {
   });
 }
 
+/** What is not allowed is told, and the connection goes on. */
+async function rights(url) {
+  await connections(url, 1, {}, async (nc) => {
+    const refusal = (operation) => (error) => {
+      equal([error instanceof PermissionViolationError, error.operation, error.subject], [true, operation, "secret"]);
+    };
+    const subscription = await new Promise((callback) => nc.subscribe("secret", { callback }));
+    refusal("subscription")(subscription);
+    const statuses = nc.status();
+    nc.publish("secret", "x");
+    for await (const { type, error } of statuses) {
+      if (type !== "error" || error.operation !== "publish") continue;
+      refusal("publish")(error);
+      break;
+    }
+    const allowed = new Ear(nc, "open.>");
+    nc.publish("open.a", "hi");
+    await allowed.hears(["open.a", "hi"]);
+  });
+}
+
+/** Whoever shows the wrong password is told so. */
+async function refused(url) {
+  await rejects(connect({ servers: url, reconnect: false }), nats.AuthorizationError);
+}
+
 const SCENARIOS = {
   publish,
   subscribe,
@@ -252,6 +286,8 @@ const SCENARIOS = {
   restart: (url) => survive(url, "please kill", false),
   leave: (url) => survive(url, "please stop", true),
   consumer,
+  rights,
+  refused,
 };
 
 async function main(url, ...names) {

@@ -252,6 +252,44 @@ async def consumer(url):
         equal(sorted(seen), expected)
 
 
+async def rights(url):
+    """What is not allowed is told, and the connection goes on."""
+    errors = asyncio.Queue()
+
+    async def on_error(error):
+        await errors.put(str(error))
+
+    async def told(words):
+        error = await asyncio.wait_for(errors.get(), PATIENCE)
+        if words not in error.lower():
+            raise AssertionError(f"expected {words!r}, got {error!r}")
+
+    async with connections(url, 1, error_cb=on_error) as nc:
+        await nc.subscribe("secret")
+        await told('permissions violation for subscription to "secret"')
+        await nc.publish("secret", b"x")
+        await told('permissions violation for publish to "secret"')
+        allowed = await nc.subscribe("open.>")
+        await nc.publish("open.a", b"hi")
+        await heard(allowed, ("open.a", b"hi"))
+
+
+async def refused(url):
+    """Whoever shows the wrong password is told so."""
+    words = []
+
+    async def on_error(error):
+        words.append(str(error))
+
+    try:
+        await nats.connect(url, allow_reconnect=False, error_cb=on_error)
+    except Exception as error:
+        words.append(str(error))
+        if any("Authorization" in word for word in words):
+            return
+    raise AssertionError(f"it should have been refused: {words}")
+
+
 SCENARIOS = {
     "publish": publish,
     "subscribe": subscribe,
@@ -264,6 +302,8 @@ SCENARIOS = {
     "restart": restart,
     "leave": leave,
     "consumer": consumer,
+    "rights": rights,
+    "refused": refused,
 }
 
 

@@ -8,6 +8,7 @@ use crate::consumers::workers::{number, publish, until_number, until_settled, wi
 use client::Client;
 use harness::nats_server::NatsServer;
 use harness::{Child, Daemon, Kind, folder};
+use std::fs;
 
 /// What any server must do for a client.
 const CORE: [&str; 9] =
@@ -19,6 +20,7 @@ macro_rules! each_client_in_each_test {
             use super::Client;
             #[test] fn works_with_rowcalld() { super::works_with_rowcalld(Client::$client) }
             #[test] fn works_with_nats_server() { super::works_with_nats_server(Client::$client) }
+            #[test] fn logs_in() { super::logs_in(Client::$client) }
             #[test] fn works_for_a_durable_consumer() { super::works_for_a_durable_consumer(Client::$client) }
         })*
     };
@@ -49,6 +51,53 @@ fn works_with_nats_server(client: Client) {
     script.child.prints("please kill");
     let _server = server.restart();
     script.ends_well(&CORE);
+}
+
+/// With a password, with a token; comes back after a restart as who it was; is told what it may not do, and
+/// that a password is wrong.
+fn logs_in(client: Client) {
+    let folder = folder();
+    let (users, theirs) = login_files();
+    fs::write(folder.path().join("users.toml"), users).unwrap();
+    let settings = format!("users = \"{}/users.toml\"\nauth_timeout = \"60s\"\n", folder.path().display());
+    let mut daemon = Daemon::with_settings(folder.path(), &settings);
+    let reference = NatsServer::start(&theirs);
+    for address in [&daemon.tcp, &reference.tcp] {
+        for (who, scenarios) in
+            [("guest:guest", &["rights"][..]), ("guest:wrong", &["refused"]), ("nobody:guest", &["refused"])]
+        {
+            let Some(script) = Script::start(client, &format!("{who}@{address}"), scenarios) else { return };
+            script.ends_well(scenarios);
+        }
+    }
+    let scenarios = ["subscribe", "request", "drain"];
+    let Some(script) = Script::start(client, &format!("token@{}", daemon.tcp), &scenarios) else { return };
+    script.ends_well(&scenarios);
+    let Some(script) = Script::start(client, &format!("all:all@{}", daemon.tcp), &["restart"]) else {
+        return;
+    };
+    script.child.prints("please kill");
+    daemon.kill();
+    let config = folder.path().join("rowcalld.toml");
+    let arguments = ["--listen", &daemon.tcp, "--http", "127.0.0.1:0", "--config", config.to_str().unwrap()];
+    let _daemon = Daemon::start_with(&daemon.socket, &arguments);
+    script.ends_well(&["restart"]);
+}
+
+/// A guest and someone who may do everything, each with the name as the password, in rowcalld's words and in
+/// nats-server's; and someone with the token `token`.
+fn login_files() -> (String, String) {
+    let hash = |password| bcrypt::hash(password, 4).unwrap();
+    let guest = "publish = { allow = [\"open.>\"] }\nsubscribe = { allow = [\"open.>\"] }";
+    let ours = format!(
+        "[[users]]\nname = \"guest\"\npassword = \"{}\"\n{guest}\n[[users]]\nname = \"all\"\npassword = \"{}\"\n\
+         [[users]]\nname = \"bot\"\ntoken = \"sha256:3c469e9d6c5875d37a43f353d4f88e61fcf812c66eee3457465a40b0da4153e0\"\n",
+        hash("guest"),
+        hash("all")
+    );
+    let guest = "permissions: { publish: \"open.>\", subscribe: \"open.>\" }";
+    let theirs = format!("authorization {{ users = [ {{ user: guest, password: guest, {guest} }} ] }}");
+    (ours, theirs)
 }
 
 fn works_for_a_durable_consumer(client: Client) {
