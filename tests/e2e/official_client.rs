@@ -1,6 +1,9 @@
 //! An official client (async-nats) works unchanged.
 
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, PublishErrorKind, RequestErrorKind, Subscriber};
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, PublishErrorKind, RequestErrorKind,
+    Subscriber,
+};
 use futures_util::StreamExt;
 use harness::{Daemon, PATIENCE};
 use std::time::{Duration, Instant};
@@ -210,4 +213,40 @@ async fn comes_back_after_a_restart_and_still_listens() {
         assert_eq!(next(&mut plain).await, pair("after.all", "back"));
         assert_eq!(next(&mut queued).await, pair("after.all", "back"));
     }
+}
+
+#[tokio::test]
+async fn logs_in() {
+    let folder = harness::folder();
+    let (key, file) = (nkeys::KeyPair::new_user(), folder.path().join("users.toml"));
+    let guest = bcrypt::hash("guest", 4).unwrap();
+    let users = format!(
+        "[[users]]\nname = \"service\"\nnkey = \"{}\"\n[[users]]\nname = \"guest\"\npassword = \"{guest}\"\n\
+         subscribe = {{ allow = [\"open.>\"] }}\n",
+        key.public_key()
+    );
+    std::fs::write(&file, users).unwrap();
+    let settings = format!("users = \"{}\"\nauth_timeout = \"60s\"\n", file.display());
+    let daemon = Daemon::with_settings(folder.path(), &settings);
+    let service = ConnectOptions::with_nkey(key.seed().unwrap()).connect(&daemon.tcp).await.unwrap();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let options = ConnectOptions::with_user_and_password("guest".into(), "guest".into());
+    let options = options.event_callback(move |event| {
+        let _ = tell.send(event.to_string());
+        std::future::ready(())
+    });
+    let guest = options.connect(&daemon.tcp).await.unwrap();
+    let mut open = guest.subscribe("open.>").await.unwrap();
+    guest.subscribe("secret").await.unwrap();
+    loop {
+        let event = timeout(PATIENCE, told.recv()).await.expect("it comes").expect("it is not the end");
+        if event.contains("Permissions Violation for Subscription to \"secret\"") {
+            break;
+        }
+    }
+    service.publish("open.a", "hi".into()).await.unwrap();
+    assert_eq!(next(&mut open).await, pair("open.a", "hi"));
+    let wrong = ConnectOptions::with_user_and_password("guest".into(), "wrong".into());
+    let error = wrong.connect(&daemon.tcp).await.unwrap_err();
+    assert_eq!(error.kind(), ConnectErrorKind::AuthorizationViolation, "{error}");
 }

@@ -14,6 +14,7 @@ on_each_server!(
     a_new_rule_holds_at_once_for_sessions_that_were_there,
     committed_events_are_parked_if_they_are_not_allowed,
     a_server_whose_account_may_not_connect_is_told_so,
+    an_account_that_may_no_longer_connect_loses_nothing,
 );
 
 /// What SQL may do in most of these tests.
@@ -151,6 +152,29 @@ fn a_server_whose_account_may_not_connect_is_told_so(kind: Kind) {
     let daemon = site.daemon.as_ref().unwrap();
     daemon.child.says("this account may not use the socket (socket_peers)");
     assert!(daemon.varz()["auth_failures"].as_u64().unwrap() >= 2);
+}
+
+/// What was answered 1 is passed on, and what is not passed on is not answered 1.
+fn an_account_that_may_no_longer_connect_loses_nothing(kind: Kind) {
+    let Some(site) = site(kind, "") else { return };
+    let (daemon, folder) = (site.daemon.as_ref().unwrap(), site.folder.path());
+    let mut listener = site.listener(&["shop.>"]);
+    let mut sql = site.connect();
+    for n in 0..5 {
+        assert_eq!(of(&mut sql, &format!("rowcall_notify('shop.a', '{n}')")), (some("1"), None));
+    }
+    write_users(folder, "[sql]\nsocket_peers = [4294967294]\n");
+    daemon.child.signal(Signal::SIGHUP);
+    // Until it is noticed: each that is answered 1 is heard.
+    let sent = (5..1_000_000).take_while(|n| {
+        let (sent, why) = of(&mut sql, &format!("rowcall_notify('shop.a', '{n}')"));
+        assert!(sent == some("1") || why == some("refused") || why == some("no_daemon"), "{why:?}");
+        sent == some("1")
+    });
+    for n in 0..5 + sent.count() {
+        assert_eq!(listener.heard(), n.to_string());
+    }
+    listener.barrier();
 }
 
 /// Other programs on the Unix socket are told as any client is, and need no password whoever the users
