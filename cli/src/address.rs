@@ -1,8 +1,10 @@
-//! The daemon on the command line: where it is, and as whom to speak to it. How it is spoken to
-//! stands in client.rs.
+//! The daemon on the command line: where it is. As whom to speak to it stands in credentials.rs, how
+//! it is spoken to in client.rs.
 
+use crate::credentials::{Credentials, Login};
 use crate::failure::Failure;
 use clap::Args;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use url::Url;
@@ -13,7 +15,9 @@ const PORT_DEFAULT: u16 = 4222;
 /// Where the daemon is.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DaemonArgs {
-    /// Where the daemon listens: unix:PATH, HOST:PORT or nats://[USER:PASSWORD@]HOST[:PORT]
+    /// Where the daemon listens: unix:PATH, HOST:PORT, nats://HOST[:PORT], or tls://HOST[:PORT],
+    /// which insists on TLS. Before the host may stand USER:PASSWORD@ or TOKEN@, but in an argument
+    /// everybody sees them
     #[arg(
         long,
         short,
@@ -23,14 +27,18 @@ pub(crate) struct DaemonArgs {
         hide_env_values = true
     )]
     pub(crate) server: String,
+
+    #[command(flatten)]
+    pub(crate) credentials: Credentials,
 }
 
 /// Who the server is, and as whom to speak to it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) place: Place,
-    pub(crate) user: Option<String>,
-    pub(crate) password: Option<String>,
+    /// Whether TLS is insisted on.
+    pub(crate) tls: bool,
+    pub(crate) login: Login,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -48,12 +56,12 @@ impl Address {
             if path.is_empty() {
                 return Err(wrong("there is no path in it"));
             }
-            return Ok(Address { place: Place::Unix(path.into()), user: None, password: None });
+            return Ok(Address { place: Place::Unix(path.into()), tls: false, login: Login::default() });
         }
         let whole = if text.contains("://") { text.to_owned() } else { format!("nats://{text}") };
         let url = Url::parse(&whole).map_err(|error| wrong(&error.to_string()))?;
-        if url.scheme() != "nats" {
-            return Err(wrong("expected nats://HOST:PORT or unix:PATH"));
+        if !["nats", "tls"].contains(&url.scheme()) {
+            return Err(wrong("expected nats://HOST:PORT, tls://HOST:PORT or unix:PATH"));
         }
         let host =
             url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| wrong("there is no host in it"))?;
@@ -64,19 +72,19 @@ impl Address {
                 .next()
                 .map(|(_, value)| value.into_owned())
         };
-        Ok(Address {
-            place: tcp(host.trim_matches(['[', ']']), url.port().unwrap_or(PORT_DEFAULT)),
-            user: (!url.username().is_empty()).then(|| decoded(url.username())).flatten(),
-            password: url.password().and_then(decoded),
-        })
+        let user = (!url.username().is_empty()).then(|| decoded(url.username())).flatten();
+        // As all clients have it: a user without a password is a token.
+        let login = match url.password().and_then(decoded) {
+            None => Login { token: user, ..Login::default() },
+            password => Login { user, password, token: None },
+        };
+        let place = tcp(host.trim_matches(['[', ']']), url.port().unwrap_or(PORT_DEFAULT));
+        Ok(Address { place, tls: url.scheme() == "tls", login })
     }
 
     /// Why the daemon cannot be reached, and what to do about it.
     pub(crate) fn not_there(&self, error: &io::Error) -> String {
-        let place = match &self.place {
-            Place::Unix(path) => path.display().to_string(),
-            Place::Tcp(host, port) => format!("{host}:{port}"),
-        };
+        let place = self.place.to_string();
         let advice = match error.kind() {
             io::ErrorKind::PermissionDenied => {
                 "Your account may not use that socket (see socket_mode and socket_group in rowcalld's configuration)."
@@ -84,6 +92,15 @@ impl Address {
             _ => "Is rowcalld running? If it listens elsewhere, say where with --server.",
         };
         format!("cannot reach the daemon at {place}: {error}\n  {advice}")
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Unix(path) => path.display().fmt(f),
+            Place::Tcp(host, port) => write!(f, "{host}:{port}"),
+        }
     }
 }
 
@@ -103,8 +120,12 @@ mod tests {
     #[test]
     fn addresses() {
         let check = |text: &str, place, user: Option<&str>, password: Option<&str>| {
-            let expected =
-                Address { place, user: user.map(str::to_owned), password: password.map(str::to_owned) };
+            let (user, password) = (user.map(str::to_owned), password.map(str::to_owned));
+            let login = match password {
+                None => Login { token: user, ..Login::default() },
+                password => Login { user, password, token: None },
+            };
+            let expected = Address { place, tls: text.starts_with("tls"), login };
             assert_eq!(Address::parse(text).unwrap(), expected, "{text}");
         };
         let tcp = |host: &str, port| Place::Tcp(host.to_owned(), port);
@@ -112,6 +133,7 @@ mod tests {
         check("unix:///run/x.sock", Place::Unix("/run/x.sock".into()), None, None);
         check("nats://db:4333", tcp("db", 4333), None, None);
         check("db", tcp("db", 4222), None, None);
+        check("tls://u:p@db:4333", tcp("db", 4333), Some("u"), Some("p"));
         check("127.0.0.1:4333", tcp("127.0.0.1", 4333), None, None);
         check("nats://[::1]:4333", tcp("::1", 4333), None, None);
         check("nats://u:p%40s+s@db", tcp("db", 4222), Some("u"), Some("p@s+s"));

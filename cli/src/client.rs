@@ -1,16 +1,16 @@
-//! A connection to the daemon, or to any server of the NATS client protocol: over a Unix socket or
-//! TCP, blocking. One thread reads; others may publish. Only what the subcommands need.
+//! A connection to the daemon, or to any server of the NATS client protocol, blocking. One thread
+//! reads; others may publish. Only what the subcommands need. What it goes over stands in stream.rs.
 
 use crate::address::{Address, DaemonArgs, Place};
+use crate::credentials::{Credentials, Login};
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, Woken};
+use crate::stream::Stream;
 use rowcall_wire::handshake::{Connect, Info};
 use rowcall_wire::parse::{self, Limits, ServerOp, Step};
 use rowcall_wire::{CONTROL_LINE_MAX, Message, PAYLOAD_CEILING, encode};
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -58,28 +58,40 @@ pub(crate) enum Next {
     Late,
 }
 
-enum Stream {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-}
-
 impl Client {
     /// Connects, greets, and makes sure that the daemon listens.
     pub(crate) fn connect(daemon: &DaemonArgs) -> Result<Client, Failure> {
-        let address = Address::parse(&daemon.server)?;
-        let stream = Stream::dial(&address).map_err(|error| Failure::daemon(address.not_there(&error)))?;
+        let mut address = Address::parse(&daemon.server)?;
+        let login = daemon.credentials.login()?;
+        if login != Login::default() {
+            address.login = login;
+        }
+        let stream =
+            Stream::dial(&address, PATIENCE).map_err(|error| Failure::daemon(address.not_there(&error)))?;
         let copy = stream.try_clone();
         let copy = copy.map_err(|error| Failure::other(format!("cannot share a connection: {error}")))?;
         let publisher = Publisher { stream: Arc::new(Mutex::new(copy)), max_payload: 0 };
         let mut client = Client { stream, input: Vec::new(), publisher, interrupt: Interrupt::new()? };
-        client.greet(&address)?;
+        if daemon.credentials.tls_first {
+            client.secure(&address, &daemon.credentials)?;
+        }
+        let info = client.greeting()?;
+        let wanted = address.tls || info.tls_required;
+        if wanted && !client.stream.is_secure() {
+            if !info.tls_required && !info.tls_available {
+                return Err(Failure::daemon(format!("the daemon at {} does not speak TLS", address.place)));
+            }
+            client.secure(&address, &daemon.credentials)?;
+        }
+        client.publisher.max_payload = info.max_payload;
+        client.introduce(address.login)?;
         Ok(client)
     }
 
-    fn greet(&mut self, address: &Address) -> Result<(), Failure> {
-        let info = loop {
+    fn greeting(&mut self) -> Result<Box<Info>, Failure> {
+        loop {
             match self.take()? {
-                Some(Event::Info(info)) => break info,
+                Some(Event::Info(info)) => return Ok(info),
                 Some(_) => {
                     return Err(Failure::daemon(
                         "what listens there does not speak the NATS client protocol",
@@ -87,12 +99,31 @@ impl Client {
                 }
                 None => self.await_answer("its greeting")?,
             }
-        };
-        if info.tls_required {
-            return Err(Failure::daemon("the server wants TLS, which this version cannot do"));
         }
-        self.publisher.max_payload = info.max_payload;
-        let token = address.password.is_none().then(|| address.user.clone()).flatten();
+    }
+
+    /// Speaks TLS from now on. What came in clear text behind the greeting, from whomever, is not
+    /// taken for what was said within.
+    fn secure(&mut self, address: &Address, credentials: &Credentials) -> Result<(), Failure> {
+        let Place::Tcp(host, _) = &address.place else {
+            return Err(Failure::usage("TLS is for TCP; a Unix socket does without"));
+        };
+        if !self.input.is_empty() {
+            return Err(Failure::daemon("something came between the daemon's greeting and TLS"));
+        }
+        let failed = |error| {
+            Failure::daemon(format!(
+                "no TLS with {}: {error}\n  The authority that signed its certificate is named with --tls-ca, the \
+                 certificate must be for this host, and a daemon with tls = \"first\" wants --tls-first.",
+                address.place
+            ))
+        };
+        self.stream = self.stream.secured(host, credentials.tls()?, PATIENCE).map_err(failed)?;
+        self.publisher.stream = Arc::new(Mutex::new(self.stream.try_clone().map_err(failed)?));
+        Ok(())
+    }
+
+    fn introduce(&mut self, login: Login) -> Result<(), Failure> {
         let connect = Connect {
             verbose: Some(false),
             pedantic: Some(false),
@@ -102,9 +133,9 @@ impl Client {
             name: Some(format!("rowcall {}", std::process::id())),
             lang: Some("rowcall".into()),
             version: Some(env!("CARGO_PKG_VERSION").into()),
-            auth_token: token,
-            user: address.password.as_ref().and(address.user.clone()),
-            pass: address.password.clone(),
+            auth_token: login.token,
+            user: login.user,
+            pass: login.password,
             ..Connect::default()
         };
         let mut line = Vec::new();
@@ -192,15 +223,10 @@ impl Client {
     }
 
     fn read(&mut self) -> Result<(), Failure> {
-        let mut buffer = [0; 64 << 10];
-        match self.stream.read(&mut buffer) {
-            Ok(0) => Err(Failure::daemon("the daemon closed the connection")),
-            Ok(n) => {
-                self.input.extend_from_slice(&buffer[..n]);
-                Ok(())
-            }
-            Err(error) => Err(Failure::daemon(format!("the connection to the daemon broke: {error}"))),
-        }
+        self.stream.read(&mut self.input).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => Failure::daemon("the daemon closed the connection"),
+            _ => Failure::daemon(format!("the connection to the daemon broke: {error}")),
+        })
     }
 
     fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
@@ -263,59 +289,5 @@ impl Event {
                 )));
             }
         })
-    }
-}
-
-impl Stream {
-    fn dial(address: &Address) -> io::Result<Stream> {
-        match &address.place {
-            Place::Unix(path) => {
-                let stream = UnixStream::connect(path)?;
-                stream.set_write_timeout(Some(PATIENCE))?;
-                Ok(Stream::Unix(stream))
-            }
-            Place::Tcp(host, port) => {
-                let mut last = io::Error::other("the name has no address");
-                for address in (host.as_str(), *port).to_socket_addrs()? {
-                    match TcpStream::connect_timeout(&address, PATIENCE) {
-                        Ok(stream) => {
-                            stream.set_write_timeout(Some(PATIENCE))?;
-                            stream.set_nodelay(true)?;
-                            return Ok(Stream::Tcp(stream));
-                        }
-                        Err(error) => last = error,
-                    }
-                }
-                Err(last)
-            }
-        }
-    }
-
-    fn try_clone(&self) -> io::Result<Stream> {
-        Ok(match self {
-            Stream::Unix(stream) => Stream::Unix(stream.try_clone()?),
-            Stream::Tcp(stream) => Stream::Tcp(stream.try_clone()?),
-        })
-    }
-
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Stream::Unix(stream) => stream.as_fd(),
-            Stream::Tcp(stream) => stream.as_fd(),
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Unix(stream) => stream.read(buffer),
-            Stream::Tcp(stream) => stream.read(buffer),
-        }
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Stream::Unix(stream) => stream.write_all(bytes),
-            Stream::Tcp(stream) => stream.write_all(bytes),
-        }
     }
 }

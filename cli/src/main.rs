@@ -4,6 +4,7 @@
 mod address;
 mod client;
 mod consumer;
+mod credentials;
 mod failure;
 mod install;
 mod interrupt;
@@ -19,6 +20,7 @@ mod server;
 mod settle;
 mod span;
 mod status;
+mod stream;
 mod subscription;
 mod tables;
 mod uninstall;

@@ -2,6 +2,7 @@
 //! tests use to run it stands in cli/desk.rs.
 
 mod desk;
+mod secrecy;
 mod worker;
 
 use desk::{Desk, interrupt, json, rowcall, run, until};
@@ -245,7 +246,7 @@ fn wrong_arguments_are_told_without_secrets() {
     check(&["listen", "a", "--count", "many"], &["many", "--count"]);
     check(&["reply", "a"], &["<COMMAND>"]);
     check(&["reply", "a", "-j", "0", "--", "true"], &["--jobs"]);
-    check(&["notify", "a", "x", "-s", "http://me:SECRET@host"], &["nats://HOST:PORT or unix:PATH"]);
+    check(&["notify", "a", "x", "-s", "http://me:SECRET@host"], &["tls://HOST:PORT or unix:PATH"]);
     check(&["notify", "a", "x", "-s", "nats://me:SECRET@host:99999"], &["invalid port"]);
     check(&["notify", "a", "x", "-s", "me:SECRET@host:99999"], &["invalid port"]);
     check(&["notify", "a", "x", "-s", "unix:"], &["no path"]);

@@ -59,6 +59,9 @@ impl Desk {
 pub fn rowcall(server: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(harness::built("rowcall"));
     command.env("ROWCALL_SERVER", server).env_remove("MYSQL_PWD").args(arguments);
+    for name in ["USER", "PASSWORD", "TOKEN", "TLS_CA", "TLS_CERT", "TLS_KEY"] {
+        command.env_remove(format!("ROWCALL_{name}"));
+    }
     command
 }
 
