@@ -10,7 +10,9 @@ mod login;
 mod pages;
 mod request;
 mod target;
+mod tokens;
 mod visit;
+mod work;
 
 use crate::Daemon;
 use crate::client::{Client, ROUND_MAX};
@@ -20,6 +22,7 @@ use crate::stats::Reason;
 use answer::{Answer, Manner};
 use request::Flaw;
 use std::os::fd::OwnedFd;
+use tokens::Tokens;
 use visit::{Awaited, Due, Step};
 pub(crate) use visit::{Delivered, Visit};
 
@@ -33,6 +36,8 @@ pub(crate) struct Http {
     pub(crate) open: usize,
     /// How many there may be.
     pub(crate) connections_max: usize,
+    /// What workers have taken and not answered yet.
+    tokens: Tokens,
     /// Connections taken.
     connections: u64,
     /// Requests that have come whole.
@@ -204,6 +209,7 @@ impl Daemon {
 
     /// What was counted of HTTP, for whoever asks over it.
     pub(crate) fn http_json(&self) -> serde_json::Value {
+        let (open, tokens) = self.http.tokens.account(self.now);
         serde_json::json!({
             "connections": self.http.open,
             "total_connections": self.http.connections,
@@ -212,6 +218,14 @@ impl Daemon {
             "refused": self.http.refused,
             "timed_out": self.http.timed_out,
             "closed": self.stats.closed_json(true),
+            "tokens": {
+                "open": open,
+                "given": tokens.given,
+                "used": tokens.used,
+                "expired": tokens.expired,
+                "evicted": tokens.evicted,
+                "unknown": tokens.unknown,
+            },
         })
     }
 }
@@ -219,7 +233,7 @@ impl Daemon {
 fn nothing_came(what: Awaited) -> Answer<'static> {
     match what {
         Awaited::Reply => Answer::text(504, "no reply came in time"),
-        Awaited::Message => Answer::empty(204),
+        Awaited::Message | Awaited::Work => Answer::empty(204),
     }
 }
 

@@ -132,12 +132,14 @@ impl Daemon {
         let before = client.owed.len();
         match &mut client.visit {
             None => self.round.message(&mut client.owed, &subscription.sid, message, client.wants.headers),
-            Some(visit) => match visit.deliver(&mut self.round, &mut client.owed, message) {
-                None => return false,
-                Some(Delivered::Before) => return true,
-                Some(Delivered::Answer) => self.timers.set(self.now, Timer::Client(subscription.client)),
-                Some(Delivered::Event) => {}
-            },
+            Some(visit) => {
+                match self.http.deliver(visit, &mut self.round, &mut client.owed, message, self.now) {
+                    None => return false,
+                    Some(Delivered::Before) => return true,
+                    Some(Delivered::Answer) => self.timers.set(self.now, Timer::Client(subscription.client)),
+                    Some(Delivered::Event) => {}
+                }
+            }
         }
         Self::mark_dirty(&mut self.dirty, subscription.client, client);
         client.traffic.out_msgs += 1;

@@ -7,6 +7,7 @@ mod events;
 mod refused;
 mod strangers;
 mod time;
+mod work;
 
 use harness::{Daemon, Terminal, eventually};
 use std::io::Write;

@@ -26,7 +26,7 @@ impl Daemon {
 
     /// Whether this is an answer to a delivery of a durable consumer, from someone who may work for it:
     /// who is given events may also say what became of them.
-    fn may_settle(&self, from: Key, subject: &[u8]) -> bool {
+    pub(crate) fn may_settle(&self, from: Key, subject: &[u8]) -> bool {
         let Some(receipt) = self.answered(subject) else { return false };
         let rights = self.clients.get(from).and_then(|client| client.standing.rights());
         let subject = delivery_subject(receipt.consumer);

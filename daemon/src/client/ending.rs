@@ -73,7 +73,10 @@ impl Daemon {
         self.unsubscribe_all(key);
         let Some(client) = self.clients.remove(key) else { return };
         self.poll.remove(&client.transport);
-        self.on_worker_gone(key);
+        // One who came by HTTP, and has got what he was given, answers on another connection.
+        if client.visit.is_none() || !client.owed.is_empty() {
+            self.on_worker_gone(key);
+        }
         if client.is_waiting() {
             self.checker.iter().for_each(|checker| checker.forget(key));
         }

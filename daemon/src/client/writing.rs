@@ -80,6 +80,11 @@ impl Daemon {
                 self.stats.lost_bytes += client.owed.len() as u64;
                 client.owed = Owed::default();
                 client.blocked_since = None;
+                // An answer over HTTP that was not got; a NATS worker may have acknowledged what is still to
+                // be read.
+                if client.visit.is_some() {
+                    self.on_worker_gone(key);
+                }
                 self.unsubscribe_all(key);
                 self.watch(key);
             }

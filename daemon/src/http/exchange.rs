@@ -5,8 +5,9 @@ use super::answer::{Answer, HEADER_PREFIX};
 use super::events::{self, Form};
 use super::guard::Rules;
 use super::request::{Head, Method};
-use super::target::{Call, Parameters, Target};
+use super::target::{Call, Parameters, Target, Verdict};
 use super::visit::Awaited;
+use super::work::QUEUE;
 use crate::Daemon;
 use crate::client::Client;
 use crate::listener::Peer;
@@ -27,6 +28,9 @@ const NEXT_TIME_MAX: Duration = Duration::from_secs(300);
 /// Bytes of a subject. Two of them and the sizes fit the line that a message's receivers take.
 const SUBJECT_MAX: usize = (rowcall_wire::CONTROL_LINE_MAX - 96) / 2;
 
+/// After how long an event can be asked for again at most.
+const DELAY_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// Subjects of one stream. Each is a subscription.
 const STREAM_SUBJECTS_MAX: usize = 64;
 
@@ -37,7 +41,7 @@ const PREFLIGHT_AGE: &str = "600";
 const SID: &[u8] = b"1";
 
 /// An answer at once; or none, as one will come later.
-type Outcome = Result<Option<Answer<'static>>, Answer<'static>>;
+pub(super) type Outcome = Result<Option<Answer<'static>>, Answer<'static>>;
 
 impl Daemon {
     /// Whether a request is looked at, judged by its head: it comes from where it may, and asks for what
@@ -100,6 +104,22 @@ impl Daemon {
                 let time = parameters.time("timeout", NEXT_TIME, NEXT_TIME_MAX).map_err(bad_request)?;
                 self.get_next(key, &filter, time)
             }
+            Call::Work(filter) => {
+                let parameters = target.parameters(&["timeout", "queue"]).map_err(bad_request)?;
+                let time = parameters.time("timeout", NEXT_TIME, NEXT_TIME_MAX).map_err(bad_request)?;
+                self.post_work(key, &filter, parameters.all("queue").next().unwrap_or(QUEUE), time)
+            }
+            Call::Reply(token) => {
+                target.parameters(&[]).map_err(bad_request)?;
+                self.post_reply(key, &token, head, body)
+            }
+            Call::Settle(verdict, token) => {
+                let known: &[&str] = if verdict == Verdict::Nak { &["delay"] } else { &[] };
+                let parameters = target.parameters(known).map_err(bad_request)?;
+                let delay =
+                    parameters.all("delay").next().map(|_| parameters.time("delay", DELAY_MAX, DELAY_MAX));
+                self.post_verdict(key, verdict, &token, delay.transpose().map_err(bad_request)?)
+            }
             Call::Events => {
                 let parameters = target.parameters(&["subject", "format"]).map_err(bad_request)?;
                 self.get_events(key, &parameters)
@@ -138,11 +158,20 @@ impl Daemon {
     }
 
     fn get_next(&mut self, key: Key, filter: &[u8], time: Duration) -> Outcome {
-        check_filter(filter)?;
+        self.check_listening(filter)?;
         self.permit_subscribe(key, filter, None)?;
         self.await_message(key, filter, None, Awaited::Message, time);
-        self.on_new_worker(filter);
         Ok(None)
+    }
+
+    /// Whether someone may listen to this who will not acknowledge what he hears.
+    fn check_listening(&self, filter: &[u8]) -> Result<(), Answer<'static>> {
+        check_filter(filter)?;
+        if self.is_for_workers(filter) {
+            let why = "a durable consumer's events go to workers, who acknowledge them: POST /work";
+            return Err(bad_request(why.into()));
+        }
+        Ok(())
     }
 
     fn get_events(&mut self, key: Key, parameters: &Parameters<'_>) -> Outcome {
@@ -180,7 +209,7 @@ impl Daemon {
     }
 
     /// The next message of this filter will be the answer.
-    fn await_message(
+    pub(super) fn await_message(
         &mut self,
         key: Key,
         filter: &[u8],
@@ -200,7 +229,7 @@ impl Daemon {
 
     /// The body of the message that a request brings, and how much of it is headers: those of the request
     /// that begin with [`HEADER_PREFIX`].
-    fn message_of(
+    pub(super) fn message_of(
         &self,
         subject: &[u8],
         head: &Head,
@@ -230,7 +259,7 @@ fn carried(name: &str) -> Option<&[u8]> {
     fits.then_some(name.as_bytes())
 }
 
-fn check_filter(filter: &[u8]) -> Result<(), Answer<'static>> {
+pub(super) fn check_filter(filter: &[u8]) -> Result<(), Answer<'static>> {
     let printable = filter.iter().all(|&byte| byte > b' ' && byte != 0x7f);
     if !printable || !subject::valid_filter(filter) {
         let why = "has an empty token, something behind a \">\", a blank or a control character";
@@ -249,7 +278,7 @@ fn check_length(subject: &[u8]) -> Result<(), Answer<'static>> {
     Ok(())
 }
 
-fn bad_request(why: String) -> Answer<'static> {
+pub(super) fn bad_request(why: String) -> Answer<'static> {
     Answer::text(400, &why)
 }
 
@@ -269,7 +298,7 @@ fn options(head: &Head, call: Option<&Call>) -> Answer<'static> {
 }
 
 /// What nobody can guess: 128 bits, in digits of a subject's token.
-fn secret() -> Result<String, getrandom::Error> {
+pub(super) fn secret() -> Result<String, getrandom::Error> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes)?;
     Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))

@@ -7,6 +7,7 @@ use super::target::{Call, Target};
 use crate::Daemon;
 use crate::auth::login::{Credentials, Outcome};
 use crate::slots::Key;
+use crate::stats::Stats;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -54,11 +55,22 @@ impl Daemon {
     /// Whether whoever asks may publish to this subject.
     pub(super) fn permit_publish(&mut self, key: Key, subject: &[u8]) -> Result<(), Answer<'static>> {
         let rights = self.clients.get(key).and_then(|client| client.standing.rights());
-        if rights.is_some_and(|rights| rights.may_publish(subject)) {
-            return Ok(());
-        }
-        self.stats.forbidden_publish += 1;
-        Err(Answer::text(403, "this user may not publish to this subject"))
+        let may = rights.is_some_and(|rights| rights.may_publish(subject));
+        self.permit(may, |stats| &mut stats.forbidden_publish, "publish to this subject")
+    }
+
+    /// Whether whoever asks may answer a request that he was given: his token shows that he was.
+    pub(super) fn permit_reply(&mut self, key: Key, reply: &[u8]) -> Result<(), Answer<'static>> {
+        let now = self.now;
+        let may = self.clients.get_mut(key).is_some_and(|client| client.standing.may_reply(reply, now));
+        self.permit(may, |stats| &mut stats.forbidden_publish, "answer requests")
+    }
+
+    /// Whether whoever asks may say what has become of a durable consumer's event.
+    pub(super) fn permit_settling(&mut self, key: Key, receipt: &[u8]) -> Result<(), Answer<'static>> {
+        let rights = self.clients.get(key).and_then(|client| client.standing.rights());
+        let may = rights.is_some_and(|rights| rights.may_publish(receipt)) || self.may_settle(key, receipt);
+        self.permit(may, |stats| &mut stats.forbidden_publish, "settle this consumer's events")
     }
 
     /// Whether whoever asks may hear what this filter matches.
@@ -69,11 +81,21 @@ impl Daemon {
         queue: Option<&[u8]>,
     ) -> Result<(), Answer<'static>> {
         let rights = self.clients.get(key).and_then(|client| client.standing.rights());
-        if rights.is_some_and(|rights| rights.may_subscribe(filter, queue)) {
+        let may = rights.is_some_and(|rights| rights.may_subscribe(filter, queue));
+        self.permit(may, |stats| &mut stats.forbidden_subscribe, "subscribe to this subject")
+    }
+
+    fn permit(
+        &mut self,
+        may: bool,
+        counter: fn(&mut Stats) -> &mut u64,
+        what: &str,
+    ) -> Result<(), Answer<'static>> {
+        if may {
             return Ok(());
         }
-        self.stats.forbidden_subscribe += 1;
-        Err(Answer::text(403, "this user may not subscribe to this subject"))
+        *counter(&mut self.stats) += 1;
+        Err(Answer::text(403, &format!("this user may not {what}")))
     }
 }
 

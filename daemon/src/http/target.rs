@@ -30,6 +30,25 @@ pub(crate) enum Call {
     Next(Vec<u8>),
     /// A stream of all messages of the filters in the query.
     Events,
+    /// The next request, or event of a durable consumer, of a filter, for a worker.
+    Work(Vec<u8>),
+    /// Answering a request that was taken, by its token.
+    Reply(String),
+    /// Saying what has become of an event that was taken, by its token.
+    Settle(Verdict, String),
+}
+
+/// What a worker says of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is done.
+    Ack,
+    /// It could not be done now.
+    Nak,
+    /// It can never be done.
+    Term,
+    /// It is being done.
+    Progress,
 }
 
 impl<'a> Target<'a> {
@@ -56,11 +75,17 @@ impl<'a> Target<'a> {
             return Some(Call::Events);
         }
         let (name, rest) = self.path.strip_prefix('/')?.split_once('/')?;
-        let rest = || percent_decode_str(rest).collect();
+        let (token, rest) = (rest.to_owned(), || percent_decode_str(rest).collect());
         match name {
             "publish" => Some(Call::Publish(rest())),
             "request" => Some(Call::Request(rest())),
             "next" => Some(Call::Next(rest())),
+            "work" => Some(Call::Work(rest())),
+            "reply" => Some(Call::Reply(token)),
+            "ack" => Some(Call::Settle(Verdict::Ack, token)),
+            "nak" => Some(Call::Settle(Verdict::Nak, token)),
+            "term" => Some(Call::Settle(Verdict::Term, token)),
+            "progress" => Some(Call::Settle(Verdict::Progress, token)),
             _ => None,
         }
     }
@@ -116,7 +141,7 @@ impl Call {
             _ if method == Method::Options => true,
             Call::Page(_) => matches!(method, Method::Get | Method::Head),
             Call::Next(_) | Call::Events => method == Method::Get,
-            Call::Publish(_) | Call::Request(_) => method == Method::Post,
+            _ => method == Method::Post,
         }
     }
 
@@ -125,7 +150,7 @@ impl Call {
         match self {
             Call::Page(_) => "GET, HEAD, OPTIONS",
             Call::Next(_) | Call::Events => "GET, OPTIONS",
-            Call::Publish(_) | Call::Request(_) => "POST, OPTIONS",
+            _ => "POST, OPTIONS",
         }
     }
 
@@ -152,6 +177,9 @@ mod tests {
         assert_eq!(call("/next/a/b"), Some(Call::Next(b"a/b".to_vec())));
         assert_eq!(call("http://host:1/next/a"), Some(Call::Next(b"a".to_vec())));
         assert_eq!(call("/events?subject=a"), Some(Call::Events));
+        assert_eq!(call("/work/a.%3E?queue=q"), Some(Call::Work(b"a.>".to_vec())));
+        assert_eq!(call("/reply/0123"), Some(Call::Reply("0123".into())));
+        assert_eq!(call("/nak/0123?delay=1s"), Some(Call::Settle(Verdict::Nak, "0123".into())));
         assert_eq!(call("/publish/"), Some(Call::Publish(Vec::new())));
         for nothing in ["/", "/publish", "/healthz/", "/nothing/a", "/../etc/passwd", "//publish/a"] {
             assert_eq!(call(nothing), None, "{nothing}");

@@ -59,6 +59,8 @@ pub(crate) enum Awaited {
     Reply,
     /// Whatever is published next.
     Message,
+    /// The same for a worker, who will answer it.
+    Work,
 }
 
 /// What has come of a request.
@@ -217,16 +219,17 @@ impl Visit {
         }
     }
 
-    /// Answers with the message, or sends it as an event; `None` if nobody waits for one.
+    /// Answers with the message, and the token by which a worker answers it, or sends it as an event; `None` if nobody waits for one.
     pub(crate) fn deliver(
         &mut self,
         round: &mut Round,
         owed: &mut Owed,
         message: &Message<'_>,
+        token: Option<&str>,
     ) -> Option<Delivered> {
         match &mut self.doing {
             Doing::Awaiting { what, .. } => {
-                let answer = answer_with(*what, message);
+                let answer = answer_with(*what, message, token);
                 owed.add(round.write(|out| answer.write(out, &self.manner)));
                 self.doing = Doing::Answered;
                 Some(Delivered::Answer)
@@ -279,16 +282,13 @@ impl Visit {
     }
 }
 
-fn answer_with<'a>(what: Awaited, message: &Message<'a>) -> Answer<'a> {
-    match what {
-        Awaited::Reply => Answer::message(reply_status(message), message),
-        Awaited::Message => {
-            let answer = Answer::message(200, message).subject("Rowcall-Subject", message.subject);
-            match message.reply {
-                Some(reply) => answer.subject("Rowcall-Reply", reply),
-                None => answer,
-            }
-        }
+fn answer_with<'a>(what: Awaited, message: &Message<'a>, token: Option<&str>) -> Answer<'a> {
+    let subject = || Answer::message(200, message).subject("Rowcall-Subject", message.subject);
+    match (what, message.reply, token) {
+        (Awaited::Reply, ..) => Answer::message(reply_status(message), message),
+        (Awaited::Message, Some(reply), _) => subject().subject("Rowcall-Reply", reply),
+        (Awaited::Work, _, Some(token)) => subject().field("Rowcall-Token", token),
+        _ => subject(),
     }
 }
 
@@ -369,11 +369,11 @@ mod tests {
         let (mut round, mut owed) = (Round::default(), Owed::default());
         let message = Message { reply: Some(b"in"), ..Message::plain(b"a.b", b"hi") };
         let mut visit = Visit::new(now);
-        assert_eq!(visit.deliver(&mut round, &mut owed, &message), None, "nobody asked");
+        assert_eq!(visit.deliver(&mut round, &mut owed, &message, None), None, "nobody asked");
         taken(&mut visit, &mut &b"GET /next/a HTTP/1.1\r\n\r\n"[..], now);
         visit.wait_for(Awaited::Message, now + SECOND);
-        assert_eq!(visit.deliver(&mut round, &mut owed, &message), Some(Delivered::Answer));
-        assert_eq!(visit.deliver(&mut round, &mut owed, &message), None);
+        assert_eq!(visit.deliver(&mut round, &mut owed, &message, None), Some(Delivered::Answer));
+        assert_eq!(visit.deliver(&mut round, &mut owed, &message, None), None);
         assert_eq!(visit.due(now, true), Some(Due::Next));
         let mut out = Vec::new();
         let taken = owed.write(&round, &mut Vec::new(), |slices| {
@@ -396,8 +396,8 @@ mod tests {
         for number in 1..=2 {
             round.begin_message();
             for visit in &mut visits {
-                assert_eq!(visit.deliver(&mut round, &mut owed, &message), Some(Delivered::Event));
-                assert_eq!(visit.deliver(&mut round, &mut owed, &message), Some(Delivered::Before));
+                assert_eq!(visit.deliver(&mut round, &mut owed, &message, None), Some(Delivered::Event));
+                assert_eq!(visit.deliver(&mut round, &mut owed, &message, None), Some(Delivered::Before));
             }
             assert_eq!(round.len(), number * "data: hi\n\n".len(), "written down once for both");
         }
