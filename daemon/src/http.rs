@@ -9,6 +9,7 @@ mod guard;
 mod login;
 mod pages;
 mod request;
+mod resume;
 mod target;
 mod tokens;
 mod visit;
@@ -176,7 +177,7 @@ impl Daemon {
         let Some(visit) = client.visit.as_deref_mut() else { return };
         match visit.due(now, owing) {
             Some(Due::Next) => self.go_on(key),
-            Some(Due::End) => self.leave(key, Reason::Served),
+            Some(Due::End | Due::NotResumed) => self.leave(key, Reason::Served),
             Some(Due::Late) => self.answer_last(key, &Answer::text(408, "the request did not come in time")),
             Some(Due::TimedOut(what)) => {
                 self.http.timed_out += 1;

@@ -20,7 +20,8 @@ use crate::poll::{READ, Ready};
 use crate::slots::{Key, Slots};
 use crate::timers::Soonest;
 use crate::{Daemon, Handler, Timer};
-use desk::{Desk, News, Phase};
+pub(crate) use desk::Recalled;
+use desk::{Desk, News, Phase, Recall};
 use event::Event;
 use reader::Reader;
 pub(crate) use receipt::delivery_subject;
@@ -73,6 +74,15 @@ pub(crate) struct Outbox {
     deadline: Soonest,
 }
 
+/// Whether someone who wants to hear again what he may have missed will be answered.
+pub(crate) enum Asked {
+    Yes,
+    /// Not now: the reader is not reading, or too many ask.
+    NotNow,
+    /// Never: another daemon reads.
+    Nobody,
+}
+
 impl Outbox {
     /// Starts the thread; the option file says where the server is and as whom to connect.
     fn start(option_file: &Path, max_payload: usize, batch_max: usize, rule: Rule) -> Result<Outbox, String> {
@@ -111,6 +121,18 @@ impl Outbox {
     /// What SQL may publish to from now on.
     pub(crate) fn set_rule(&self, rule: Rule) {
         self.desk.set_rule(rule);
+    }
+
+    /// Asks for what still waits above this id and is matched by one of these filters.
+    pub(crate) fn recall(&self, client: Key, after: u64, filters: &[Vec<u8>]) -> Asked {
+        match self.desk.phase() {
+            Phase::StandingBy => Asked::Nobody,
+            Phase::Starting | Phase::Waiting(_) => Asked::NotNow,
+            Phase::Reading => match self.desk.recall(Recall { client, after, filters: filters.to_vec() }) {
+                true => Asked::Yes,
+                false => Asked::NotNow,
+            },
+        }
     }
 
     /// Whether nothing of it is under way any more.
@@ -162,6 +184,7 @@ impl Daemon {
                     self.hand_on_batch(batch);
                     batches += 1;
                 }
+                News::Recalled(recalled) => self.on_recalled(&recalled),
                 other => self.on_news(other),
             }
         }

@@ -5,6 +5,7 @@
 mod documented;
 mod events;
 mod refused;
+mod resume;
 mod strangers;
 mod time;
 mod work;

@@ -2,7 +2,7 @@
 //! How bytes become requests and answers stands beside this file.
 
 use super::answer::{Answer, HEADER_PREFIX};
-use super::events::{self, Form};
+use super::events::Form;
 use super::guard::Rules;
 use super::request::{Head, Method};
 use super::target::{Call, Parameters, Target, Verdict};
@@ -122,7 +122,7 @@ impl Daemon {
             }
             Call::Events => {
                 let parameters = target.parameters(&["subject", "format"]).map_err(bad_request)?;
-                self.get_events(key, &parameters)
+                self.get_events(key, head, &parameters)
             }
         }
     }
@@ -174,7 +174,7 @@ impl Daemon {
         Ok(())
     }
 
-    fn get_events(&mut self, key: Key, parameters: &Parameters<'_>) -> Outcome {
+    fn get_events(&mut self, key: Key, head: &Head, parameters: &Parameters<'_>) -> Outcome {
         let filters: Vec<&[u8]> = parameters.all("subject").map(str::as_bytes).collect();
         if filters.is_empty() || filters.len() > STREAM_SUBJECTS_MAX {
             let why = format!("name 1 to {STREAM_SUBJECTS_MAX} subjects, as ?subject=shop.%3E&subject=…");
@@ -191,21 +191,11 @@ impl Daemon {
             }
             self.permit_subscribe(key, filter, None)?;
         }
-        self.begin_stream(key, form);
-        for (n, filter) in filters.iter().enumerate() {
-            self.subscribe(key, filter, None, n.to_string().as_bytes());
-        }
+        let filters = filters.into_iter().map(<[u8]>::to_vec).collect();
+        // What is no id of ours is that of something which nobody keeps.
+        let after = head.value("last-event-id").and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
+        self.begin_events(key, form, filters, after);
         Ok(None)
-    }
-
-    fn begin_stream(&mut self, key: Key, form: Form) {
-        let now = self.now;
-        let Some(visit) = self.visit(key) else { return };
-        visit.keep_no_more();
-        visit.stream(form, now);
-        let mut bytes = Vec::new();
-        events::head(&mut bytes, visit.manner());
-        self.reply(key, &bytes);
     }
 
     /// The next message of this filter will be the answer.

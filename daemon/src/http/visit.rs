@@ -23,6 +23,10 @@ const IDLE_TIME: Duration = Duration::from_secs(60);
 /// on one that was silent for a minute, or half of one.
 const COMMENT_TIME: Duration = Duration::from_secs(15);
 
+/// How long a stream waits for what it may have missed. It usually comes within milliseconds, and after
+/// this the stream ends, to be tried again.
+const RESUME_TIME: Duration = Duration::from_secs(10);
+
 /// One connection that speaks HTTP.
 #[derive(Debug)]
 pub(crate) struct Visit {
@@ -48,6 +52,8 @@ enum Doing {
     /// Everything that is published to some subjects is sent as it comes, to the connection's end.
     /// `latest` is the number of the latest message of them.
     Streaming { form: Form, latest: u64 },
+    /// A stream waits for what it may have missed before it goes on.
+    Resuming { form: Form, filters: Vec<Vec<u8>> },
     /// The answer was given in someone else's turn; what comes next is looked at when that ends.
     Answered,
 }
@@ -98,6 +104,8 @@ pub(crate) enum Due {
     TimedOut(Awaited),
     /// A stream was silent for long enough.
     Comment,
+    /// What a stream may have missed did not come.
+    NotResumed,
 }
 
 impl Visit {
@@ -146,7 +154,7 @@ impl Visit {
             }
             Doing::Answering | Doing::Awaiting { .. } | Doing::Answered => Ok(Step::Wait),
             // Nothing that comes will ever be answered.
-            Doing::Streaming { .. } => {
+            Doing::Streaming { .. } | Doing::Resuming { .. } => {
                 *bytes = &[];
                 Ok(Step::Wait)
             }
@@ -196,9 +204,22 @@ impl Visit {
         self.begin(Doing::Streaming { form, latest: 0 }, now);
     }
 
+    /// A stream of these filters waits for what it may have missed.
+    pub(crate) fn resume(&mut self, form: Form, filters: Vec<Vec<u8>>, now: Instant) {
+        self.begin(Doing::Resuming { form, filters }, now);
+    }
+
+    /// That has come: the stream's form and filters, if it still waits for it.
+    pub(crate) fn resumed(&mut self) -> Option<(Form, Vec<Vec<u8>>)> {
+        match &mut self.doing {
+            Doing::Resuming { form, filters } => Some((*form, std::mem::take(filters))),
+            _ => None,
+        }
+    }
+
     /// Whether it is a stream.
     pub(crate) fn is_stream(&self) -> bool {
-        matches!(self.doing, Doing::Streaming { .. })
+        matches!(self.doing, Doing::Streaming { .. } | Doing::Resuming { .. })
     }
 
     /// The answer was given, and another request may come.
@@ -253,6 +274,7 @@ impl Visit {
             Doing::Body(..) => self.since + BODY_TIME,
             Doing::Awaiting { until, .. } => until,
             Doing::Streaming { .. } => self.since + COMMENT_TIME,
+            Doing::Resuming { .. } => self.since + RESUME_TIME,
             Doing::Answering | Doing::Answered => self.since,
         }
     }
@@ -277,6 +299,7 @@ impl Visit {
             Doing::Nothing => Some(Due::End),
             Doing::Head | Doing::Body(..) => Some(Due::Late),
             Doing::Awaiting { what, .. } => Some(Due::TimedOut(what)),
+            Doing::Resuming { .. } => Some(Due::NotResumed),
             Doing::Answering => None,
         }
     }
@@ -412,6 +435,10 @@ mod tests {
         assert_eq!(visit.due(start + COMMENT_TIME, false), None);
         assert_eq!(visit.due(start + COMMENT_TIME * 2, true), None, "it has something to read");
         assert_eq!(visit.due(start + COMMENT_TIME * 3, false), Some(Due::Comment));
+        visit.resume(Form::Json, vec![b"a".to_vec()], start);
+        assert_eq!(visit.deliver(&mut round, &mut owed, &message, None), None, "not before what was missed");
+        assert_eq!(visit.due(start + RESUME_TIME, false), Some(Due::NotResumed));
+        assert_eq!(visit.resumed(), Some((Form::Json, vec![b"a".to_vec()])));
     }
 
     #[test]

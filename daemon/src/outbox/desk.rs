@@ -5,10 +5,11 @@
 
 use super::event::Event;
 use super::window::{Settings, Tally};
+use crate::slots::Key;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use rowcall_wire::rule::Rule;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ const NOTES_MAX: usize = 4000;
 
 /// Notes in one transaction, so that events need not wait for all of them.
 const NOTES_AT_ONCE: usize = 1000;
+
+/// Questions of listeners that wait at a time. Each takes the reader some ten milliseconds.
+const RECALLS_MAX: usize = 64;
 
 /// What both sides share.
 pub(super) struct Desk {
@@ -38,6 +42,8 @@ struct Papers {
     notes: Vec<Note>,
     /// What is to be loaded for consumers.
     wants: Vec<Want>,
+    /// What listeners want to hear again. It outlives the reader's connection.
+    recalls: VecDeque<Recall>,
     /// Counts the connections of the reader. Notes from before the current one are void: what they
     /// are about may not have been written.
     epoch: u64,
@@ -64,6 +70,11 @@ impl Papers {
     fn is_full(&self) -> bool {
         self.notes.len() >= NOTES_MAX
     }
+
+    /// Whether something is to be written down, loaded or found.
+    fn asks(&self) -> bool {
+        !self.notes.is_empty() || !self.wants.is_empty() || !self.recalls.is_empty()
+    }
 }
 
 /// What the reader has for the loop.
@@ -82,6 +93,26 @@ pub(super) enum News {
     Gone { consumer: u32, up_to: u64 },
     /// What was answered has been written down, and these want to know.
     Written(Vec<Vec<u8>>),
+    /// What a listener wanted to hear again.
+    Recalled(Recalled),
+}
+
+/// Someone wants to hear what he may have missed: what still waits, has an id above this one, and a
+/// subject that one of these filters matches.
+pub(super) struct Recall {
+    pub(super) client: Key,
+    pub(super) after: u64,
+    pub(super) filters: Vec<Vec<u8>>,
+}
+
+/// What was found of it, by id.
+pub(crate) struct Recalled {
+    pub(crate) client: Key,
+    pub(crate) events: Vec<Event>,
+    /// Whether there is more, with higher ids.
+    pub(crate) more: bool,
+    /// Whether everything was looked at that has waited for long.
+    pub(crate) complete: bool,
 }
 
 /// An event out of a consumer's table.
@@ -211,6 +242,17 @@ impl Desk {
         });
     }
 
+    /// Someone wants to hear again what he may have missed; says no if too many do.
+    pub(super) fn recall(&self, recall: Recall) -> bool {
+        let mut papers = self.papers();
+        let has_room = papers.recalls.len() < RECALLS_MAX;
+        if has_room {
+            papers.recalls.push_back(recall);
+            self.changed.notify_all();
+        }
+        has_room
+    }
+
     /// What is counted of these consumers by now.
     pub(super) fn tell_tallies(&self, tallies: Vec<(u32, Tally)>) {
         self.papers().tallies.extend(tallies);
@@ -313,6 +355,11 @@ impl Desk {
         std::mem::take(&mut self.papers().wants)
     }
 
+    /// Takes the next question of a listener.
+    pub(super) fn take_recall(&self) -> Option<Recall> {
+        self.papers().recalls.pop_front()
+    }
+
     /// What is counted of a consumer.
     pub(super) fn tally(&self, consumer: u32) -> Tally {
         self.papers().tallies.get(&consumer).copied().unwrap_or_default()
@@ -334,9 +381,7 @@ impl Desk {
 
     /// Waits until there is a reason to look again.
     pub(super) fn wait(&self, at_most: Duration) -> Woken {
-        let nothing = |papers: &mut Papers| {
-            !papers.poked && !papers.leaving && papers.notes.is_empty() && papers.wants.is_empty()
-        };
+        let nothing = |papers: &mut Papers| !papers.poked && !papers.leaving && !papers.asks();
         let (mut papers, _) = self
             .changed
             .wait_timeout_while(self.papers(), at_most, nothing)
@@ -344,7 +389,7 @@ impl Desk {
         match std::mem::take(&mut papers.poked) {
             _ if papers.leaving => Woken::Leaving,
             true => Woken::Poked,
-            false if !papers.notes.is_empty() || !papers.wants.is_empty() => Woken::Asked,
+            false if papers.asks() => Woken::Asked,
             false => Woken::Time,
         }
     }

@@ -4,6 +4,7 @@
 //! second in ledger/upkeep.rs.
 
 mod consumers;
+mod recall;
 mod upkeep;
 
 use super::desk::{Desk, Fate, Loaded, News, Note, Want};

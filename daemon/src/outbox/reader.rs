@@ -140,6 +140,9 @@ impl Reader {
             for want in self.desk.take_wants() {
                 ledger.load(connection, &self.desk, &want, self.max_payload)?;
             }
+            if let Some(recall) = self.desk.take_recall() {
+                ledger.recall(connection, &self.desk, &recall, self.max_payload)?;
+            }
             let mut found = self.read(connection)?;
             self.sabotage.skim(&mut found.events);
             ledger.assign(&mut found.events);

@@ -246,7 +246,7 @@ impl Daemon {
                     self.route(None, &Message::plain(&subject, b""));
                 }
             }
-            News::Batch(_) => {}
+            News::Batch(_) | News::Recalled(_) => {}
         }
     }
 

@@ -1,0 +1,114 @@
+//! A stream that goes on where an earlier one has ended: what is found again, in which order, and what is
+//! said where it cannot be.
+
+use super::daemon;
+use crate::consumers::workers::{add, pending, publish, publish_many, until_settled, with_consumer};
+use harness::outbox::until_empty;
+use harness::{Daemon, Http, Kind, Site};
+
+on_each_server!(what_waits_is_heard_again_and_then_what_comes, much_is_heard_again_in_portions);
+
+/// Someone who listens to everything below `shop`, after this event.
+fn listen_after(daemon: &Daemon, id: u64) -> Http {
+    let mut http = daemon.visit();
+    http.request("GET /events?subject=shop.%3E&subject=shop.orders", &format!("Last-Event-ID: {id}\r\n"), "");
+    assert_eq!(http.head().status, 200);
+    assert_eq!(http.until(b"\n\n"), b"retry: 2000\n\n");
+    http
+}
+
+/// The id and the data of the next event.
+#[track_caller]
+fn event(http: &mut Http) -> (u64, String) {
+    let event = String::from_utf8(http.until(b"\n\n")).unwrap();
+    let (id, data) =
+        event.strip_prefix("id: ").unwrap_or_else(|| panic!("{event:?}")).split_once('\n').unwrap();
+    (id.parse().unwrap(), data.trim_end().strip_prefix("data: ").unwrap().to_owned())
+}
+
+fn what_waits_is_heard_again_and_then_what_comes(kind: Kind) {
+    let Some(mut site) = with_consumer(kind, &[]) else { return };
+    // A second consumer wants the same: nobody hears an event twice for that.
+    add(&site, "log", ">", &[]);
+    let mut sql = site.connect();
+    let mut http = listen_after(site.daemon(), 0);
+    for payload in ["one", "two", "three"] {
+        publish(&mut sql, payload);
+    }
+    sql.query("CALL rowcall.publish('other', 'not wanted')").unwrap();
+    let (first, data) = event(&mut http);
+    assert_eq!(data, "one");
+    drop(http);
+    until_empty(&mut sql);
+    let mut http = listen_after(site.daemon(), first);
+    // While it is looked for, more comes.
+    publish(&mut sql, "four");
+    let mut heard = Vec::new();
+    let mut last = first;
+    while heard.last().is_none_or(|data| data != "four") {
+        let (id, data) = event(&mut http);
+        assert!(id >= last, "what has waited comes first: {id} after {last}");
+        // An event that is handed on in that moment may come twice.
+        if id > last {
+            heard.push(data);
+        }
+        last = id;
+    }
+    assert_eq!(heard, ["two", "three", "four"]);
+    publish(&mut sql, "five");
+    assert_eq!(event(&mut http).1, "five");
+    assert_eq!(site.daemon().varz()["http"]["connections"], 2);
+    // What is settled is gone.
+    let mut worker = site.daemon().visit();
+    for consumer in ["mail", "mail", "mail", "mail", "mail", "log", "log", "log", "log", "log", "log"] {
+        let taken = worker.ask(&format!("POST /work/rowcall.consumer.{consumer}?timeout=60s"), "", "");
+        let token = taken.header("Rowcall-Token").unwrap();
+        assert_eq!(worker.ask(&format!("POST /ack/{token}"), "", "").status, 204);
+    }
+    until_settled(&mut sql);
+    let mut http = listen_after(site.daemon(), first);
+    publish(&mut sql, "six");
+    assert_eq!(event(&mut http).1, "six");
+}
+
+fn much_is_heard_again_in_portions(kind: Kind) {
+    const EVENTS: u64 = 1500;
+    let Some(mut site) = with_consumer(kind, &[]) else { return };
+    let mut sql = site.connect();
+    publish_many(&mut sql, EVENTS);
+    until_empty(&mut sql);
+    assert_eq!(pending(&mut sql), EVENTS);
+    let last_of = |site: &mut Site, after: u64, from: u64, to: u64| {
+        let mut http = listen_after(site.daemon(), after);
+        let ids: Vec<u64> = (from..=to)
+            .map(|n| {
+                let (id, data) = event(&mut http);
+                assert_eq!(data, n.to_string());
+                id
+            })
+            .collect();
+        (http, *ids.last().unwrap())
+    };
+    let (mut http, last) = last_of(&mut site, 0, 1, 1000);
+    // The rest is for the next stream, which a browser opens by itself.
+    http.expect_closed();
+    let (mut http, _) = last_of(&mut site, last, 1001, EVENTS);
+    publish(&mut sql, "live");
+    assert_eq!(event(&mut http).1, "live");
+}
+
+#[test]
+fn without_an_outbox_there_is_nothing_to_go_on_from() {
+    let (_folder, daemon) = daemon("");
+    let mut http = listen_after(&daemon, 7);
+    assert_eq!(http.until(b"\n\n"), b": not resumed, as this daemon reads no outbox\n\n");
+    let mut publisher = daemon.terminal().hello();
+    publisher.send("PUB shop.a 1\r\nx\r\n");
+    assert_eq!(http.until(b"\n\n"), b"data: x\n\n");
+    // What is no id of ours is passed over.
+    let mut http = daemon.visit();
+    http.request("GET /events?subject=shop.a", "Last-Event-ID: an-hour-ago\r\n", "");
+    assert_eq!((http.head().status, http.until(b"\n\n")), (200, b"retry: 2000\n\n".to_vec()));
+    publisher.send("PUB shop.a 1\r\ny\r\n");
+    assert_eq!(http.until(b"\n\n"), b"data: y\n\n");
+}
