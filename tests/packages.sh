@@ -11,7 +11,7 @@ demo="$build mariadb-server-core mariadb-client-core"
 # MySQL's own packages come by tests/servers.sh, which unpacks them instead of installing them.
 # Official clients, and what tests/clients.sh needs to bring others.
 clients='libnats-dev golang-go golang-github-nats-io-go-nats-dev python3-venv'
-test="$demo nats-server sysbench curl debian-archive-keyring ca-certificates $clients"
+test="$demo nats-server sysbench curl php-cli chromium debian-archive-keyring ca-certificates $clients"
 bench="$demo nats-server postgresql"
 
 case ${1-} in

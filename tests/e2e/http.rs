@@ -4,6 +4,7 @@
 
 mod documented;
 mod events;
+mod examples;
 mod refused;
 mod resume;
 mod strangers;
