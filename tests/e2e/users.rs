@@ -1,6 +1,7 @@
 //! Users: who gets in, with which words the others are turned away, and what each may do. Where
 //! nats-server knows the same users, the scripts run against it too, and both must say the same.
 
+mod http;
 mod login;
 mod permissions;
 mod reload;
