@@ -30,11 +30,17 @@ pub(crate) fn load(config: &Config) -> Result<Option<Arc<ServerConfig>>, String>
         (None, Some(key)) => {
             return Err(format!("tls_key = \"{}\" has no tls_cert beside it", key.display()));
         }
+        (None, None) if config.http_tls => {
+            return Err("http_tls = true needs a certificate: tls_cert and tls_key".into());
+        }
         (None, None) if config.tls_client_ca.0.is_some() => {
             return Err("tls_client_ca is of use only with tls_cert and tls_key".into());
         }
         (None, None) => return Ok(None),
     };
+    if config.tls == Tls::None && config.http_tls {
+        return Err("http_tls = true is of no use with tls = \"none\"".into());
+    }
     if config.tls == Tls::None {
         return Ok(None);
     }

@@ -329,6 +329,7 @@ impl Daemon {
         let kept = std::mem::take(&mut client.partial);
         self.feed(key, &kept);
         self.hold_if_lagging(key);
+        self.end_if_said_all(key);
     }
 
     /// Does, one after the other, what the operations in these bytes say; keeps the start of one

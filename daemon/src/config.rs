@@ -108,6 +108,8 @@ pub struct Config {
     pub tls_client_ca: OptionFile,
     /// Who speaks TLS, once there is a certificate.
     pub tls: Tls,
+    /// Whether HTTP is spoken in TLS, and only so, with the same certificate.
+    pub http_tls: bool,
     /// How long a connection may take until its handshake is done.
     pub tls_timeout: Span,
     /// The name clients see.
@@ -159,6 +161,7 @@ impl Default for Config {
             tls_key: OptionFile(None),
             tls_client_ca: OptionFile(None),
             tls: Tls::Required,
+            http_tls: false,
             tls_timeout: Span(Duration::from_secs(2)),
             server_name: "rowcalld".into(),
             max_payload: Payload(rowcall_wire::PAYLOAD_MAX),
@@ -270,7 +273,7 @@ impl Config {
             let Some(address) = &address.0 else { continue };
             let resolved =
                 address.resolve().map_err(|error| Wrong(format!("{name} = \"{address}\": {error}")))?;
-            let guarded = name == "listen" && self.access.has_users() && self.demands_tls();
+            let guarded = self.demands_tls(name) && self.access.has_users();
             let open = resolved.iter().any(|address| !address.ip().is_loopback());
             if open && !guarded && !self.allow_remote {
                 let why = match self.access.has_users() {
@@ -279,16 +282,17 @@ impl Config {
                 };
                 return Err(Wrong(format!(
                     "{name} = \"{address}\" can be reached from other machines, and {why}; \
-                     use 127.0.0.1, or say --allow-remote if that is what you want"
+                     use TLS and users, or 127.0.0.1, or say --allow-remote if that is what you want"
                 )));
             }
         }
         Ok(())
     }
 
-    /// Whether nobody on TCP says anything in clear text.
-    fn demands_tls(&self) -> bool {
-        self.tls_cert.0.is_some() && matches!(self.tls, Tls::Required | Tls::First)
+    /// Whether nobody says anything in clear text at that address.
+    fn demands_tls(&self, name: &str) -> bool {
+        let demanded = if name == "http" { self.http_tls } else { self.tls != Tls::Optional };
+        demanded && self.tls_cert.0.is_some() && self.tls != Tls::None
     }
 }
 

@@ -131,6 +131,11 @@ impl Daemon {
         }
     }
 
+    /// Someone speaks HTTP in clear text where it is wanted in TLS.
+    pub(crate) fn answer_clear_text(&mut self, key: Key) {
+        self.answer_last(key, &Answer::text(400, "here HTTP is spoken in TLS only: https://"));
+    }
+
     fn visit(&mut self, key: Key) -> Option<&mut Visit> {
         self.clients.get_mut(key)?.visit.as_deref_mut()
     }
@@ -196,6 +201,7 @@ impl Daemon {
         let rest = client.take_partial();
         self.feed_visit(key, &rest);
         self.hold_if_lagging(key);
+        self.end_if_said_all(key);
     }
 
     /// The daemon leaves: whoever waits for something is told that it will not come.

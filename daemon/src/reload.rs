@@ -88,6 +88,7 @@ impl Config {
             tls_client_ca,
             tls,
             tls_timeout,
+            http_tls,
             server_name,
             max_payload,
             max_pending,

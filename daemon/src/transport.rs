@@ -72,13 +72,18 @@ impl Transport {
         self.tls.as_mut().map_or(Ok(()), |tls| tls.begin(config))
     }
 
-    /// Takes what was read, appends what it held to `clear`, and says whether the peer has said that no
-    /// more will come. What it had to answer is to be written next.
+    /// Whether the peer has said, within TLS, that no more will come.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.has_ended())
+    }
+
+    /// Takes what was read, and appends what it held to `clear`. What it had to answer is to be
+    /// written next.
     ///
     /// # Errors
     /// The peer's mistake. What came before it has been appended all the same.
-    pub(crate) fn decrypt(&mut self, wire: &[u8], clear: &mut Vec<u8>) -> Result<bool, rustls::Error> {
-        self.tls.as_mut().map_or(Ok(false), |tls| tls.decrypt(wire, clear))
+    pub(crate) fn decrypt(&mut self, wire: &[u8], clear: &mut Vec<u8>) -> Result<(), rustls::Error> {
+        self.tls.as_mut().map_or(Ok(()), |tls| tls.decrypt(wire, clear))
     }
 
     /// Bytes that are encrypted and that the socket has not taken.

@@ -2,6 +2,7 @@
 //! the whole protocol is the same within TLS, protocol.rs shows; what the files may be, tls/papers.rs.
 
 mod clients;
+mod https;
 mod papers;
 
 use harness::nats_server::NatsServer;
@@ -298,6 +299,32 @@ fn leaving_says_goodbye_within_tls() {
     drop(unfinished);
     let scene = stopping.join().unwrap();
     assert!(scene.daemon.child.said().contains("lost_bytes=0"), "{}", scene.daemon.child.said());
+}
+
+/// A password takes a while to check; what was said behind it, and that no more will come, is kept
+/// meanwhile.
+#[test]
+fn who_logs_in_and_hangs_up_at_once_is_heard() {
+    let folder = harness::folder();
+    let users = folder.path().join("users.toml");
+    let hash = bcrypt::hash("adaada", 8).unwrap();
+    std::fs::write(&users, format!("[[users]]\nname = \"ada\"\npassword = \"{hash}\"\n")).unwrap();
+    let scene = Scene::start(&format!("users = {users:?}"));
+    let mut listener = Terminal::unix(&scene.daemon.socket).hello();
+    listener.send("SUB a 1\r\n");
+    listener.barrier();
+    let connect = "CONNECT {\"verbose\":false,\"user\":\"ada\",\"pass\":\"adaada\"}\r\n";
+    let mut hasty = scene.terminal();
+    assert!(hasty.info.contains("\"auth_required\":true"), "{}", hasty.info);
+    hasty.send(format!("{connect}PUB a 2\r\nhi\r\nPING\r\n"));
+    hasty.finish();
+    hasty.expect("PONG\r\n");
+    hasty.expect_closed();
+    listener.expect("MSG a 1 2\r\nhi\r\n");
+    let mut stranger = scene.terminal();
+    stranger.send("PING\r\n");
+    stranger.expect("-ERR 'Authorization Violation'\r\n");
+    stranger.expect_closed();
 }
 
 /// What the reference does with the same bytes.

@@ -1,6 +1,7 @@
 //! TLS around a client's bytes: who speaks it, the handshake, and what is done when it fails. The bytes
 //! themselves are transport.rs's business, the certificates those of certificates.rs.
 
+use super::Client;
 use crate::Daemon;
 use crate::config::Tls;
 use crate::listener::Peer;
@@ -19,15 +20,33 @@ const HANDSHAKE: u8 = 0x16;
 /// What those are told who speak in clear text where TLS is wanted.
 const REQUIRED: &str = "Secure Connection - TLS Required";
 
+impl Client {
+    /// Whether it has ended its half within TLS, and all that came before is done or under way.
+    fn has_said_all(&self) -> bool {
+        self.transport.has_ended() && !self.is_waiting() && !self.is_ahead()
+    }
+}
+
 impl Daemon {
+    /// How such a peer speaks TLS.
+    fn manner(&self, peer: Peer) -> Tls {
+        match peer {
+            _ if self.tls.is_none() => Tls::None,
+            Peer::Unix => Tls::None,
+            Peer::Tcp { .. } => self.config.tls,
+            Peer::Http { .. } if self.config.http_tls => Tls::First,
+            Peer::Http { .. } => Tls::None,
+        }
+    }
+
     /// Whether such a peer speaks TLS, or may.
     pub(crate) fn is_secret(&self, peer: Peer) -> bool {
-        self.tls.is_some() && matches!(peer, Peer::Tcp { .. })
+        self.manner(peer) != Tls::None
     }
 
     /// Whether such a peer is greeted as soon as it comes, and not only after the handshake.
     pub(super) fn greets_in_clear(&self, peer: Peer) -> bool {
-        !self.is_secret(peer) || self.config.tls != Tls::First
+        self.manner(peer) != Tls::First
     }
 
     pub(super) fn transport(&self, fd: OwnedFd, peer: Peer) -> Transport {
@@ -66,6 +85,7 @@ impl Daemon {
     /// The first byte has come: whether it is TLS.
     fn begin_secrecy(&mut self, key: Key, first: u8) -> bool {
         let Some(client) = self.clients.get_mut(key) else { return false };
+        let optional = self.config.tls == Tls::Optional;
         match &self.tls {
             // What one says who is being sent away is of no interest.
             _ if !client.is_open() => {}
@@ -73,7 +93,8 @@ impl Daemon {
                 Ok(()) => return true,
                 Err(error) => self.fail_secrecy(key, &error),
             },
-            _ if self.config.tls == Tls::Optional => client.transport.become_plain(),
+            _ if client.visit.is_some() => self.answer_clear_text(key),
+            _ if optional => client.transport.become_plain(),
             _ => self.refuse(key, REQUIRED),
         }
         false
@@ -83,7 +104,7 @@ impl Daemon {
         let Some(client) = self.clients.get_mut(key) else { return };
         let mut clear = std::mem::take(&mut self.clear);
         let before = client.transport.unfinished_since();
-        let closed = client.transport.decrypt(wire, &mut clear);
+        let decrypted = client.transport.decrypt(wire, &mut clear);
         client.owed.set_sealed(client.transport.sealed());
         if !client.owed.is_empty() {
             Self::mark_dirty(&mut self.dirty, key, client);
@@ -94,19 +115,24 @@ impl Daemon {
         self.take_clear(key, &clear);
         clear.clear();
         self.clear = clear;
-        match closed {
-            Ok(false) => {}
-            Ok(true) => {
-                self.on_end_of_input(key);
-            }
+        match decrypted {
+            Ok(()) => self.end_if_said_all(key),
             Err(error) => self.fail_secrecy(key, &error),
+        }
+    }
+
+    /// That no more will come, TLS may have told while what came before had to wait; nothing tells it
+    /// again.
+    pub(crate) fn end_if_said_all(&mut self, key: Key) {
+        if self.clients.get(key).is_some_and(Client::has_said_all) {
+            self.on_end_of_input(key);
         }
     }
 
     fn on_handshake_done(&mut self, key: Key) {
         let Some(client) = self.clients.get(key) else { return };
         tracing::debug!(client = client.id, tls = client.transport.agreed(), "the handshake is done");
-        if self.config.tls == Tls::First {
+        if client.visit.is_none() && self.config.tls == Tls::First {
             self.send_info(key, false);
         }
     }
@@ -114,7 +140,7 @@ impl Daemon {
     /// The time for the handshake is over.
     pub(super) fn on_no_handshake(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        if !client.transport.is_awaiting() {
+        if !client.transport.is_awaiting() || client.visit.is_some() {
             self.fail_secrecy(key, &"the handshake was not done within tls_timeout");
         } else if self.config.tls == Tls::Optional {
             // As at the reference: who has not said anything by now wants none.

@@ -53,8 +53,12 @@ impl Daemon {
             Peer::Http { local, .. } => local.ip().to_canonical().is_loopback(),
             _ => true,
         };
-        let rules =
-            Rules { hosts: &self.config.http_hosts, origins: &self.config.http_cors_origins, loopback };
+        let rules = Rules {
+            hosts: &self.config.http_hosts,
+            origins: &self.config.http_cors_origins,
+            loopback,
+            secret: self.is_secret(client.peer),
+        };
         let authority = target.as_ref().and_then(|target| target.authority);
         let page = call.as_ref().is_none_or(Call::is_page);
         let origin = rules.admit(head, authority, page).map_err(|stranger| {

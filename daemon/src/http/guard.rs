@@ -36,6 +36,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) origins: &'a [String],
     /// Whether the request came by an address that only this machine has.
     pub(crate) loopback: bool,
+    /// Whether it came in TLS.
+    pub(crate) secret: bool,
 }
 
 impl Rules<'_> {
@@ -67,7 +69,8 @@ impl Rules<'_> {
             return Ok(Some(origin.to_owned()));
         }
         // Our own pages.
-        let own = origin.strip_prefix("http://").is_some_and(|origin| origin.eq_ignore_ascii_case(host));
+        let scheme = if self.secret { "https://" } else { "http://" };
+        let own = origin.strip_prefix(scheme).is_some_and(|origin| origin.eq_ignore_ascii_case(host));
         if own { Ok(None) } else { Err(Stranger::Origin) }
     }
 
@@ -108,7 +111,7 @@ mod tests {
     #[test]
     fn names_that_point_here_are_not_enough() {
         let hosts = ["shop.example".to_owned()];
-        let near = Rules { hosts: &hosts, origins: &[], loopback: true };
+        let near = Rules { hosts: &hosts, origins: &[], loopback: true, secret: false };
         for fine in ["localhost", "LOCALHOST:8222", "127.0.0.1:8222", "[::1]:8222", "[::1]", "shop.example:1"]
         {
             assert_eq!(admit(&near, &format!("Host: {fine}\r\n")), Ok(None), "{fine}");
@@ -118,9 +121,9 @@ mod tests {
             assert_eq!(admit(&near, &format!("Host: {wrong}\r\n")), expected, "{wrong}");
         }
         assert_eq!(admit(&near, ""), Err(Stranger::NoHost));
-        let far = Rules { hosts: &[], origins: &[], loopback: false };
+        let far = Rules { hosts: &[], origins: &[], loopback: false, secret: false };
         assert_eq!(admit(&far, "Host: any.example\r\n"), Ok(None));
-        let far = Rules { hosts: &hosts, origins: &[], loopback: false };
+        let far = Rules { hosts: &hosts, origins: &[], loopback: false, secret: false };
         assert_eq!(admit(&far, "Host: any.example\r\n"), Err(Stranger::Host));
         assert_eq!(admit(&far, "Host: 192.0.2.1:8222\r\n"), Ok(None));
         let old = Head::parse(b"GET / HTTP/1.0\r\n\r\n").unwrap().unwrap().0;
@@ -131,16 +134,21 @@ mod tests {
     #[test]
     fn web_pages_are_let_in_by_name_only() {
         let origins = ["https://shop.example".to_owned()];
-        let rules = Rules { hosts: &[], origins: &origins, loopback: true };
+        let rules = Rules { hosts: &[], origins: &origins, loopback: true, secret: false };
         let ask = |headers: &str| admit(&rules, &format!("Host: localhost:8222\r\n{headers}\r\n"));
         assert_eq!(ask("Origin: https://shop.example"), Ok(Some("https://shop.example".into())));
         for wrong in ["https://evil.example", "null", "https://shop.example:444", "http://shop.example", ""] {
             assert_eq!(ask(&format!("Origin: {wrong}")), Err(Stranger::Origin), "{wrong}");
         }
         assert_eq!(ask("Origin: http://localhost:8222"), Ok(None), "our own pages");
+        assert_eq!(ask("Origin: https://localhost:8222"), Err(Stranger::Origin), "another one");
         assert_eq!(ask("Sec-Fetch-Site: cross-site"), Err(Stranger::Origin));
         assert_eq!(ask("Sec-Fetch-Site: same-site"), Err(Stranger::Origin));
         assert_eq!(ask("Sec-Fetch-Site: none"), Ok(None));
         assert_eq!(ask("X: y"), Ok(None));
+        let rules = Rules { secret: true, ..rules };
+        let ask = |origin: &str| admit(&rules, &format!("Host: localhost:8222\r\nOrigin: {origin}\r\n"));
+        assert_eq!(ask("https://localhost:8222"), Ok(None), "our own pages");
+        assert_eq!(ask("http://localhost:8222"), Err(Stranger::Origin));
     }
 }

@@ -15,6 +15,8 @@ pub(super) struct Tls {
     stage: Stage,
     /// Since when a handshake has been awaited.
     since: Instant,
+    /// Whether the peer has said that no more will come.
+    ended: bool,
 }
 
 enum Stage {
@@ -29,7 +31,7 @@ enum Stage {
 
 impl Tls {
     pub(super) fn awaiting(now: Instant) -> Tls {
-        Tls { stage: Stage::Awaiting, since: now }
+        Tls { stage: Stage::Awaiting, since: now, ended: false }
     }
 
     pub(super) fn is_awaiting(&self) -> bool {
@@ -54,8 +56,12 @@ impl Tls {
         Ok(())
     }
 
-    pub(super) fn decrypt(&mut self, mut wire: &[u8], clear: &mut Vec<u8>) -> Result<bool, Error> {
-        let Stage::Session(session) = &mut self.stage else { return Ok(false) };
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    pub(super) fn decrypt(&mut self, mut wire: &[u8], clear: &mut Vec<u8>) -> Result<(), Error> {
+        let Stage::Session(session) = &mut self.stage else { return Ok(()) };
         while !wire.is_empty() {
             // It takes a few kilobytes at a time, and no more before they are dealt with.
             match session.read_tls(&mut wire) {
@@ -67,11 +73,9 @@ impl Tls {
             let state = session.process_new_packets();
             // It ends with "would block", having appended what there is.
             let _ = session.reader().read_to_end(clear);
-            if state?.peer_has_closed() {
-                return Ok(true);
-            }
+            self.ended = state?.peer_has_closed();
         }
-        Ok(false)
+        Ok(())
     }
 
     pub(super) fn sealed(&mut self) -> usize {
@@ -232,11 +236,11 @@ mod tests {
         }
 
         /// The server reads these bytes and answers.
-        fn serve(&mut self, wire: &[u8]) -> Result<bool, Error> {
-            let closed = self.server.decrypt(wire, &mut self.clear);
+        fn serve(&mut self, wire: &[u8]) -> Result<(), Error> {
+            let served = self.server.decrypt(wire, &mut self.clear);
             self.owed.set_sealed(self.server.sealed());
             self.write();
-            closed
+            served
         }
 
         fn write(&mut self) -> usize {
@@ -356,7 +360,8 @@ mod tests {
         pair.client.send_close_notify();
         let mut wire = pair.client_sends();
         wire.extend_from_slice(b"whatever comes behind it");
-        assert!(pair.serve(&wire).unwrap());
+        pair.serve(&wire).unwrap();
+        assert!(pair.server.has_ended());
         assert_eq!(pair.clear, b"PING\r\n");
         // It still gets its answer.
         pair.owe(b"PONG\r\n");
@@ -389,7 +394,8 @@ mod tests {
         });
         assert!(!pair.wire.is_empty());
         // And nothing more is heard or said.
-        assert!(!pair.server.decrypt(b"PING\r\n", &mut pair.clear).unwrap());
+        pair.server.decrypt(b"PING\r\n", &mut pair.clear).unwrap();
+        assert_eq!(pair.clear, b"PING\r\n");
         pair.owe(b"PONG\r\n");
         let gone = pair.server.write(&mut pair.owed, &pair.round, &mut Vec::new(), |_| panic!());
         assert_eq!(gone.unwrap_err().kind(), ErrorKind::BrokenPipe);

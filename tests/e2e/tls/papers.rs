@@ -42,6 +42,8 @@ fn what_is_wrong_with_the_files_is_said_at_start() {
         (format!("tls_cert = {cert:?}"), &["tls_cert = ", cert, "has no tls_key beside it"][..]),
         (format!("tls_key = {key:?}"), &["tls_key = ", key, "has no tls_cert beside it"]),
         (format!("tls_client_ca = {cert:?}"), &["tls_client_ca", "only with tls_cert"]),
+        ("http_tls = true".into(), &["http_tls = true needs a certificate"]),
+        (with(cert, key) + "http_tls = true\ntls = \"none\"", &["http_tls = true is of no use"]),
         (with("/no/such/file", key), &["tls_cert = \"/no/such/file\": cannot read it", "os error 2"]),
         (with(cert, "/no/such/file"), &["tls_key = \"/no/such/file\": cannot read it", "os error 2"]),
         (with(&empty, key), &["tls_cert = ", &empty, "there is no certificate in it"]),

@@ -1,0 +1,77 @@
+//! HTTP in TLS, with the same certificate.
+
+use super::{Scene, greeted};
+use harness::{PATIENCE, Terminal};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+fn connect(scene: &Scene) -> TcpStream {
+    let stream = TcpStream::connect(&scene.daemon.http).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Everything that is answered to this, up to an end that was announced within TLS.
+fn ask(scene: &Scene, requests: &str) -> String {
+    let mut secret = scene.authority.speaker().upgrade(connect(scene));
+    secret.write_all(requests.as_bytes()).unwrap();
+    let mut answers = String::new();
+    secret.read_to_string(&mut answers).unwrap();
+    answers
+}
+
+#[test]
+fn requests_are_answered_in_tls_only() {
+    let scene = Scene::start("http_tls = true\ntls_timeout = \"500ms\"");
+    let mut listener = scene.terminal().hello();
+    listener.send("SUB a 1\r\n");
+    listener.barrier();
+    // Two at once; the second one is the last.
+    let answers = ask(
+        &scene,
+        "POST /publish/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi\
+         GET /varz HTTP/1.1\r\nHost: localhost\r\nOrigin: https://localhost\r\nConnection: close\r\n\r\n",
+    );
+    listener.expect("MSG a 1 2\r\nhi\r\n");
+    assert_eq!(answers.matches("HTTP/1.1 20").count(), 2, "{answers}");
+    assert!(answers.contains("\"in_msgs\""), "{answers}");
+    // Another origin than in clear text.
+    let foreign = "POST /publish/a HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    assert!(ask(&scene, foreign).starts_with("HTTP/1.1 403 "));
+    let mut clear = connect(&scene);
+    clear.write_all(b"GET /varz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    clear.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("https://"), "{answer}");
+    // Who says nothing is not waited for.
+    assert_eq!(connect(&scene).read(&mut [0; 9]).unwrap(), 0);
+    listener.barrier();
+}
+
+#[test]
+fn what_is_streamed_comes_in_tls() {
+    let scene = Scene::start("http_tls = true");
+    let mut secret = scene.authority.speaker().upgrade(connect(&scene));
+    secret.write_all(b"GET /events?subject=a HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut heard = String::new();
+    let mut until = |words: &str| {
+        while !heard.contains(words) {
+            let mut buffer = [0; 4096];
+            let read = secret.read(&mut buffer).unwrap();
+            assert!(read > 0, "{heard}");
+            heard.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        }
+    };
+    until("\r\n\r\n");
+    let mut publisher = Terminal::unix(&scene.daemon.socket).hello();
+    publisher.send("PUB a 5\r\nhello\r\n");
+    until("hello");
+}
+
+#[test]
+fn without_a_word_http_stays_in_clear_text() {
+    let scene = Scene::start("");
+    assert!(scene.daemon.varz()["in_msgs"].is_number());
+    let (info, _) = greeted(&scene.daemon.tcp);
+    assert!(info.contains("tls_required"), "{info}");
+}
