@@ -77,6 +77,10 @@ impl Daemon {
             self.stats.out_msgs += 1;
             self.stats.out_bytes += body.len() as u64;
         }
+        // The browser is to go on behind all of this, whatever of it was sent: an id without data is only kept.
+        if let (true, Some(last)) = (recalled.more, recalled.events.last()) {
+            bytes.extend_from_slice(format!("id: {}\n\n", last.id).as_bytes());
+        }
         if !recalled.complete {
             bytes.extend_from_slice(INCOMPLETE);
         }

@@ -91,6 +91,7 @@ fn much_is_heard_again_in_portions(kind: Kind) {
     };
     let (mut http, last) = last_of(&mut site, 0, 1, 1000);
     // The rest is for the next stream, which a browser opens by itself.
+    assert_eq!(http.until(b"\n\n"), format!("id: {last}\n\n").as_bytes());
     http.expect_closed();
     let (mut http, _) = last_of(&mut site, last, 1001, EVENTS);
     publish(&mut sql, "live");
