@@ -237,11 +237,8 @@ impl Daemon {
         tracing::debug!(client = client.id, %peer, "connected");
         let key = self.clients.insert(client);
         let client = self.clients.get_mut(key).expect("it was just put there");
-        if client.visit.is_none()
-            && self.config.access.has_nkeys()
-            && let Err(error) = client.draw_nonce()
-        {
-            tracing::error!(%error, "no random bytes for a nonce: nobody can log in with a key");
+        if client.visit.is_none() && self.config.access.has_nkeys() {
+            client.prepare_nonce();
         }
         if let Err(errno) = self.poll.add(&client.transport, Handler::Client as u8, key, READ) {
             tracing::error!(%errno, "cannot watch a connection");

@@ -12,6 +12,7 @@ mod request;
 mod resume;
 mod target;
 mod tokens;
+mod upgrade;
 mod visit;
 mod work;
 
@@ -80,7 +81,8 @@ impl Daemon {
     pub(crate) fn feed_visit(&mut self, key: Key, mut bytes: &[u8]) {
         let body_max = self.config.max_payload.0;
         while let Some(client) = self.clients.get_mut(key).filter(|client| client.is_open()) {
-            let Some(visit) = client.visit.as_deref_mut() else { return };
+            // It has been a NATS client within WebSocket since a moment ago.
+            let Some(visit) = client.visit.as_deref_mut() else { return self.take_frames(key, bytes) };
             match visit.take(&mut bytes, self.now, body_max) {
                 Ok(Step::Wait) => {
                     self.ask_for_body(key, bytes);
@@ -118,6 +120,9 @@ impl Daemon {
     fn judge(&mut self, key: Key) {
         let Some(client) = self.clients.get(key) else { return };
         let Some(head) = client.visit.as_deref().and_then(Visit::head) else { return };
+        if upgrade::is_wanted(head) {
+            return self.upgrade(key);
+        }
         let has_body = head.has_body();
         let judged = self.admit(client, head);
         let Some(visit) = self.visit(key) else { return };

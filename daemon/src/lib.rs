@@ -23,6 +23,7 @@ mod stats;
 mod subjects;
 mod timers;
 mod transport;
+mod websocket;
 
 use auth::User;
 use auth::attempts::Attempts;

@@ -70,13 +70,15 @@ pub(crate) enum Peer {
     Tcp { peer: SocketAddr, local: SocketAddr },
     /// The same for someone who speaks HTTP.
     Http { peer: SocketAddr, local: SocketAddr },
+    /// The same for someone who has come by HTTP, and is a NATS client within WebSocket.
+    Web { peer: SocketAddr, local: SocketAddr },
 }
 
 impl std::fmt::Display for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Peer::Unix => f.write_str("unix"),
-            Peer::Tcp { peer, .. } | Peer::Http { peer, .. } => peer.fmt(f),
+            Peer::Tcp { peer, .. } | Peer::Http { peer, .. } | Peer::Web { peer, .. } => peer.fmt(f),
         }
     }
 }

@@ -123,9 +123,10 @@ impl Daemon {
                 Peer::Unix => "unix",
                 Peer::Tcp { .. } => "nats",
                 Peer::Http { .. } => "http",
+                Peer::Web { .. } => "websocket",
             },
             peer: match client.peer {
-                Peer::Tcp { peer, .. } | Peer::Http { peer, .. } => Some(peer),
+                Peer::Tcp { peer, .. } | Peer::Http { peer, .. } | Peer::Web { peer, .. } => Some(peer),
                 Peer::Unix => None,
             },
             user: client.standing.name(),

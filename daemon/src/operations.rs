@@ -39,9 +39,9 @@ impl Daemon {
     /// Says who we are; `ldm` says that we are about to leave.
     pub(crate) fn send_info(&mut self, key: Key, ldm: bool) {
         let Some(client) = self.clients.get(key) else { return };
-        let secret = self.is_secret(client.peer);
+        let manner = self.manner(client.peer);
         let (host, port, client_ip) = match client.peer {
-            Peer::Tcp { peer, local } | Peer::Http { peer, local } => {
+            Peer::Tcp { peer, local } | Peer::Http { peer, local } | Peer::Web { peer, local } => {
                 (local.ip().to_string(), local.port(), peer.ip().to_string())
             }
             Peer::Unix => (String::new(), 0, String::new()),
@@ -64,12 +64,12 @@ impl Daemon {
             client_id: client.id,
             client_ip,
             ldm,
-            auth_required: matches!(client.peer, Peer::Tcp { .. }) && self.config.access.has_users(),
+            auth_required: !matches!(client.peer, Peer::Unix) && self.config.access.has_users(),
             nonce: client.standing.nonce.to_string(),
             sql_publish: self.sql_rule(client.peer),
-            tls_required: secret && self.config.tls != Tls::Optional,
-            tls_verify: secret && self.config.tls_client_ca.0.is_some(),
-            tls_available: secret && self.config.tls == Tls::Optional,
+            tls_required: matches!(manner, Tls::Required | Tls::First),
+            tls_verify: manner != Tls::None && self.config.tls_client_ca.0.is_some(),
+            tls_available: manner == Tls::Optional,
         };
         let mut line = Vec::new();
         encode::json_line(&mut line, "INFO", &serde_json::to_string(&info).unwrap_or_default());
@@ -135,7 +135,7 @@ impl Daemon {
         );
         let shown = Credentials::of(&mut connect);
         let must = client.is_stranger();
-        let may = matches!(client.peer, Peer::Tcp { .. }) && self.config.access.has_users();
+        let may = !matches!(client.peer, Peer::Unix) && self.config.access.has_users();
         client.standing.connect = Some(connect.into());
         // Who has logged in need not do so again, but whoever shows credentials means them.
         if must || (may && shown.are_shown()) {

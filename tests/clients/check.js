@@ -8,6 +8,7 @@
 
 const { deepStrictEqual: equal, rejects, throws } = require("node:assert");
 const nats = require("@nats-io/transport-node");
+const { wsconnect } = require("@nats-io/nats-core");
 const { headers, NoRespondersError, PermissionViolationError, syncIterator, TimeoutError } = nats;
 
 const PATIENCE = 60_000; // ms for what must come; nobody waits for them unless something is wrong
@@ -15,8 +16,10 @@ const A_MOMENT = 100; // ms, long enough for what must not come
 
 /** Connects; the name and the password in the URL are given apart, as this client wants them. */
 function connect({ servers, ...options }) {
-  const { host, username, password } = new URL(servers);
+  const { protocol, host, username, password } = new URL(servers);
   const who = password ? { user: username, pass: password } : username ? { token: username } : {};
+  // As a browser has it.
+  if (protocol === "ws:") return wsconnect({ servers: `ws://${host}`, ...who, ...options });
   return nats.connect({ servers: host, ...who, ...options });
 }
 

@@ -49,3 +49,4 @@ mod tidy;
 mod tls;
 mod users;
 mod wait;
+mod websocket;

@@ -1,4 +1,4 @@
-//! The NATS client protocol by hand. Each script runs against rowcalld, on TCP, in TLS and on its Unix
+//! The NATS client protocol by hand. Each script runs against rowcalld, on TCP, in TLS, in WebSocket and on its Unix
 //! socket, and against Debian's nats-server: all must say the same. What only rowcalld promises
 //! stands in protocol/ours.rs.
 
@@ -11,6 +11,7 @@ mod random;
 mod subscribe;
 
 use harness::nats_server::NatsServer;
+use harness::websocket::WebSocket;
 use harness::{Authority, Daemon, Terminal};
 
 /// Says hello, quietly, without headers.
@@ -43,6 +44,7 @@ fn everywhere_with(rowcalld: &str, nats_server: &str, script: impl Fn(&dyn Fn() 
     let settings = format!("{}{rowcalld}", authority.settings(folder.path()));
     let secret = Daemon::with_settings(folder.path(), &settings);
     run("rowcalld, TLS", &|| authority.terminal(&secret.tcp));
+    run("rowcalld, WebSocket", &|| WebSocket::connect(&daemon.http).terminal());
     run("rowcalld, Unix socket", &|| Terminal::unix(&daemon.socket));
 }
 

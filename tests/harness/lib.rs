@@ -15,6 +15,7 @@ pub mod site;
 pub mod stranger;
 pub mod terminal;
 pub mod tls;
+pub mod websocket;
 
 pub use children::{Child, PATIENCE};
 pub use daemon::Daemon;

@@ -222,19 +222,25 @@ impl Daemon {
 
 impl Client {
     /// What this connection is to sign, if somebody may log in by that.
-    pub(crate) fn draw_nonce(&mut self) -> Result<(), getrandom::Error> {
-        self.standing.nonce = URL_SAFE_NO_PAD.encode(random::<NONCE>()?).into();
-        Ok(())
+    pub(crate) fn prepare_nonce(&mut self) {
+        match random::<NONCE>() {
+            Ok(nonce) => self.standing.nonce = URL_SAFE_NO_PAD.encode(nonce).into(),
+            Err(error) => {
+                tracing::error!(%error, "no random bytes for a nonce: nobody can log in with a key");
+            }
+        }
     }
 }
 
 fn source_of(peer: Peer) -> Option<Source> {
     match peer {
         Peer::Unix => None,
-        Peer::Tcp { peer, .. } | Peer::Http { peer, .. } => Some(match peer.ip().to_canonical() {
-            IpAddr::V4(address) => u32::from(address).into(),
-            IpAddr::V6(address) => (u128::from(address) >> 64) as u64,
-        }),
+        Peer::Tcp { peer, .. } | Peer::Http { peer, .. } | Peer::Web { peer, .. } => {
+            Some(match peer.ip().to_canonical() {
+                IpAddr::V4(address) => u32::from(address).into(),
+                IpAddr::V6(address) => (u128::from(address) >> 64) as u64,
+            })
+        }
     }
 }
 

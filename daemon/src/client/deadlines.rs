@@ -115,7 +115,9 @@ impl crate::config::Config {
     fn ping_due(&self, peer: Peer, last_read: Instant, asked: u8) -> Option<Instant> {
         match peer {
             Peer::Unix | Peer::Http { .. } => None,
-            Peer::Tcp { .. } => Some(last_read + self.ping_interval.0 * (u32::from(asked) + 1)),
+            Peer::Tcp { .. } | Peer::Web { .. } => {
+                Some(last_read + self.ping_interval.0 * (u32::from(asked) + 1))
+            }
         }
     }
 }

@@ -50,7 +50,7 @@ impl Daemon {
             let Some(client) = self.clients.get(key) else { continue };
             let Some((reason, _)) = client.ending else { continue };
             if !reason.is_abrupt() {
-                self.close_secretly(key);
+                self.close_secretly(key, reason);
             }
             let Some(client) = self.clients.get(key) else { continue };
             let done = client.owed.is_empty();

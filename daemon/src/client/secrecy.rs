@@ -1,4 +1,4 @@
-//! TLS around a client's bytes: who speaks it, the handshake, and what is done when it fails. The bytes
+//! TLS and WebSocket around a client's bytes: who speaks them, the handshake, and what is done when it fails. The bytes
 //! themselves are transport.rs's business, the certificates those of certificates.rs.
 
 use super::Client;
@@ -8,7 +8,8 @@ use crate::listener::Peer;
 use crate::outbuf::Owed;
 use crate::slots::Key;
 use crate::stats::Reason;
-use crate::transport::Transport;
+use crate::transport::{Fault, Transport};
+use crate::websocket::Code;
 use nix::errno::Errno;
 use std::fmt::Display;
 use std::os::fd::OwnedFd;
@@ -29,13 +30,13 @@ impl Client {
 
 impl Daemon {
     /// How such a peer speaks TLS.
-    fn manner(&self, peer: Peer) -> Tls {
+    pub(crate) fn manner(&self, peer: Peer) -> Tls {
         match peer {
             _ if self.tls.is_none() => Tls::None,
             Peer::Unix => Tls::None,
             Peer::Tcp { .. } => self.config.tls,
-            Peer::Http { .. } if self.config.http_tls => Tls::First,
-            Peer::Http { .. } => Tls::None,
+            Peer::Http { .. } | Peer::Web { .. } if self.config.http_tls => Tls::First,
+            Peer::Http { .. } | Peer::Web { .. } => Tls::None,
         }
     }
 
@@ -104,7 +105,7 @@ impl Daemon {
         let Some(client) = self.clients.get_mut(key) else { return };
         let mut clear = std::mem::take(&mut self.clear);
         let before = client.transport.unfinished_since();
-        let decrypted = client.transport.decrypt(wire, &mut clear);
+        let unwrapped = client.transport.unwrap(wire, &mut clear);
         client.owed.set_sealed(client.transport.sealed());
         if !client.owed.is_empty() {
             Self::mark_dirty(&mut self.dirty, key, client);
@@ -115,9 +116,24 @@ impl Daemon {
         self.take_clear(key, &clear);
         clear.clear();
         self.clear = clear;
-        match decrypted {
+        self.on_unwrapped(key, unwrapped);
+    }
+
+    /// Takes in what came behind the request for WebSocket.
+    pub(crate) fn take_frames(&mut self, key: Key, frames: &[u8]) {
+        let Some(client) = self.clients.get_mut(key) else { return };
+        let mut clear = Vec::new();
+        let unwrapped = client.transport.unframe(frames, &mut clear);
+        client.owed.set_sealed(client.transport.sealed());
+        self.take_clear(key, &clear);
+        self.on_unwrapped(key, unwrapped);
+    }
+
+    fn on_unwrapped(&mut self, key: Key, unwrapped: Result<(), Fault>) {
+        match unwrapped {
             Ok(()) => self.end_if_said_all(key),
-            Err(error) => self.fail_secrecy(key, &error),
+            Err(Fault::Tls(error)) => self.fail_secrecy(key, &error),
+            Err(Fault::Web) => self.leave(key, Reason::Malformed),
         }
     }
 
@@ -162,17 +178,27 @@ impl Daemon {
         self.leave(key, Reason::Tls);
     }
 
-    /// Closes the conversation within TLS, once all of it has been said. The client may be gone
+    /// Closes the conversation within WebSocket and TLS, once all of it has been said. The client may be gone
     /// afterwards.
-    pub(super) fn close_secretly(&mut self, key: Key) {
-        let Some(client) = self.clients.get_mut(key) else { return };
-        if client.transport.is_plain() || !client.owed.is_empty() {
-            return;
-        }
-        client.transport.close();
-        client.owed.set_sealed(client.transport.sealed());
-        if !client.owed.is_empty() {
+    pub(super) fn close_secretly(&mut self, key: Key, reason: Reason) {
+        while let Some(client) = self.clients.get_mut(key)
+            && !client.transport.is_plain()
+            && client.owed.is_empty()
+            && client.transport.close(code_of(reason))
+        {
+            client.owed.set_sealed(client.transport.sealed());
             self.write_client(key);
         }
+    }
+}
+
+/// What WebSocket calls the reason.
+fn code_of(reason: Reason) -> Code {
+    match reason {
+        Reason::Leaving => Code::GoingAway,
+        Reason::Malformed | Reason::Refused("Unknown Protocol Operation") => Code::Protocol,
+        Reason::Refused("Maximum Payload Violation" | "maximum control line exceeded") => Code::TooLarge,
+        Reason::Refused(_) => Code::Policy,
+        _ => Code::Normal,
     }
 }

@@ -49,22 +49,8 @@ impl Daemon {
     pub(super) fn admit(&self, client: &Client, head: &Head) -> Result<Option<String>, Answer<'static>> {
         let target = Target::parse(&head.target);
         let call = target.as_ref().and_then(Target::call);
-        let loopback = match client.peer {
-            Peer::Http { local, .. } => local.ip().to_canonical().is_loopback(),
-            _ => true,
-        };
-        let rules = Rules {
-            hosts: &self.config.http_hosts,
-            origins: &self.config.http_cors_origins,
-            loopback,
-            secret: self.is_secret(client.peer),
-        };
-        let authority = target.as_ref().and_then(|target| target.authority);
         let page = call.as_ref().is_none_or(Call::is_page);
-        let origin = rules.admit(head, authority, page).map_err(|stranger| {
-            let (status, why) = stranger.answer();
-            Answer::text(status, why)
-        })?;
+        let origin = self.admit_origin(client, head, page)?;
         if head.method == Method::Options {
             return Ok(origin);
         }
@@ -75,6 +61,32 @@ impl Daemon {
             return Err(Answer::text(405, &format!("only {methods}")).field("Allow", methods));
         }
         Ok(origin)
+    }
+
+    /// Whether a request comes from where it may, and which web page's origin the answer names. `page`
+    /// says that it only asks how the daemon is.
+    pub(super) fn admit_origin(
+        &self,
+        client: &Client,
+        head: &Head,
+        page: bool,
+    ) -> Result<Option<String>, Answer<'static>> {
+        let loopback = match client.peer {
+            Peer::Http { local, .. } => local.ip().to_canonical().is_loopback(),
+            _ => true,
+        };
+        let rules = Rules {
+            hosts: &self.config.http_hosts,
+            origins: &self.config.http_cors_origins,
+            loopback,
+            secret: self.is_secret(client.peer),
+        };
+        let target = Target::parse(&head.target);
+        let authority = target.as_ref().and_then(|target| target.authority);
+        rules.admit(head, authority, page).map_err(|stranger| {
+            let (status, why) = stranger.answer();
+            Answer::text(status, why)
+        })
     }
 
     /// Does what a request asks for that has come whole.

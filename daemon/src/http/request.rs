@@ -147,7 +147,7 @@ impl Head {
         }
     }
 
-    fn connection_says(&self, word: &str) -> bool {
+    pub(crate) fn connection_says(&self, word: &str) -> bool {
         let mut words = self.values("connection").flat_map(|value| value.split(|&byte| byte == b','));
         words.any(|said| said.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
     }

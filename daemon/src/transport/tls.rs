@@ -5,6 +5,7 @@
 //! not taken by the socket is told to [`Owed`], where it counts as owed.
 
 use crate::outbuf::{Owed, Round};
+use crate::websocket::WebSocket;
 use rustls::{Error, ServerConfig, ServerConnection};
 use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::sync::Arc;
@@ -17,6 +18,8 @@ pub(super) struct Tls {
     since: Instant,
     /// Whether the peer has said that no more will come.
     ended: bool,
+    /// Whether we have.
+    closed: bool,
 }
 
 enum Stage {
@@ -31,7 +34,7 @@ enum Stage {
 
 impl Tls {
     pub(super) fn awaiting(now: Instant) -> Tls {
-        Tls { stage: Stage::Awaiting, since: now, ended: false }
+        Tls { stage: Stage::Awaiting, since: now, ended: false, closed: false }
     }
 
     pub(super) fn is_awaiting(&self) -> bool {
@@ -91,6 +94,7 @@ impl Tls {
         owed: &mut Owed,
         round: &Round,
         gather: &mut Vec<u8>,
+        mut web: Option<&mut WebSocket>,
         mut send: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let session = match &mut self.stage {
@@ -102,14 +106,23 @@ impl Tls {
         loop {
             // Nothing is encrypted that the socket would not take: what waits, waits as it is, shared
             // with others.
-            let sealed = owed.write(round, gather, |slices| {
+            let mut seal = |slices: &[IoSlice<'_>]| {
                 if session.wants_write() {
                     return Err(ErrorKind::WouldBlock.into());
                 }
                 let sealed = session.writer().write_vectored(slices)?;
                 sent += send_sealed(session, &mut send)?;
                 Ok(sealed)
+            };
+            let sealed = owed.write(round, gather, |slices| match web.as_deref_mut() {
+                Some(web) => web.send(slices, &mut seal),
+                None => seal(slices),
             })?;
+            if sealed == 0
+                && let Some(web) = web.as_deref_mut()
+            {
+                super::send_rest(web, seal)?;
+            }
             if sealed == 0 || session.wants_write() {
                 break;
             }
@@ -118,12 +131,16 @@ impl Tls {
         Ok(sent)
     }
 
-    pub(super) fn close(&mut self) {
-        // Before the handshake is done there is no conversation to be closed.
-        if let Stage::Session(session) = &mut self.stage
-            && !session.is_handshaking()
-        {
-            session.send_close_notify();
+    /// Says whether there is something to be written for it.
+    pub(super) fn close(&mut self) -> bool {
+        match &mut self.stage {
+            // Before the handshake is done there is no conversation to be closed.
+            Stage::Session(session) if !session.is_handshaking() && !self.closed => {
+                session.send_close_notify();
+                self.closed = true;
+                true
+            }
+            _ => false,
         }
     }
 
@@ -257,7 +274,7 @@ mod tests {
                     taken => Ok(taken),
                 }
             };
-            self.server.write(&mut self.owed, &self.round, &mut Vec::new(), send).unwrap()
+            self.server.write(&mut self.owed, &self.round, &mut Vec::new(), None, send).unwrap()
         }
 
         /// The client reads what the server's socket has taken.
@@ -397,7 +414,7 @@ mod tests {
         pair.server.decrypt(b"PING\r\n", &mut pair.clear).unwrap();
         assert_eq!(pair.clear, b"PING\r\n");
         pair.owe(b"PONG\r\n");
-        let gone = pair.server.write(&mut pair.owed, &pair.round, &mut Vec::new(), |_| panic!());
+        let gone = pair.server.write(&mut pair.owed, &pair.round, &mut Vec::new(), None, |_| panic!());
         assert_eq!(gone.unwrap_err().kind(), ErrorKind::BrokenPipe);
     }
 

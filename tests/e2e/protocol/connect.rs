@@ -15,7 +15,7 @@ fn info_has_the_same_keys_and_kinds_of_values() {
         let info: Value = serde_json::from_str(it.info.strip_prefix("INFO ").unwrap()).unwrap();
         greetings.borrow_mut().push(info);
     });
-    let [reference, tcp, unix]: [Value; 3] = greetings.into_inner().try_into().unwrap();
+    let [reference, tcp, tls, web, unix]: [Value; 5] = greetings.into_inner().try_into().unwrap();
     let kind = |value: &Value| std::mem::discriminant(value);
     for (key, value) in reference.as_object().unwrap() {
         if !NOT_OURS.contains(&key.as_str()) {
@@ -25,6 +25,9 @@ fn info_has_the_same_keys_and_kinds_of_values() {
     for key in tcp.as_object().unwrap().keys() {
         assert!(reference.get(key).is_some(), "{key}");
     }
+    let keys = |info: &Value| info.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&tcp), keys(&web));
+    assert!(keys(&tls).iter().all(|key| key == "tls_required" || tcp.get(key).is_some()), "{tls}");
     // There, nobody has an address.
     for key in unix.as_object().unwrap().keys() {
         assert!(key != "client_ip" && tcp.get(key).is_some(), "{key}");
