@@ -256,7 +256,7 @@ impl Daemon {
         if self.clients.get(key).is_some_and(Client::is_waiting) {
             // Nothing of it is read now, and it would be told so again and again.
             if ready.intersects(Ready::EPOLLHUP | Ready::EPOLLERR) {
-                self.on_end_of_input(key);
+                self.on_gone(key);
             }
         } else if ready.intersects(Ready::EPOLLIN | Ready::EPOLLHUP | Ready::EPOLLERR) {
             self.read_client(key);
@@ -327,6 +327,9 @@ impl Daemon {
         self.feed(key, &kept);
         self.hold_if_lagging(key);
         self.end_if_said_all(key);
+        if self.clients.get(key).is_some_and(|client| client.ended_input) {
+            self.on_end_of_input(key);
+        }
     }
 
     /// Does, one after the other, what the operations in these bytes say; keeps the start of one
@@ -371,6 +374,10 @@ impl Daemon {
     fn on_end_of_input(&mut self, key: Key) -> usize {
         if let Some(client) = self.clients.get_mut(key) {
             client.ended_input = true;
+            // What it said before is still to be done, once it is known who it is.
+            if client.is_waiting() {
+                return 0;
+            }
             // Someone who is already being closed may have waited only for this.
             if !client.is_open() {
                 self.leaving.push(key);
@@ -378,6 +385,14 @@ impl Daemon {
         }
         self.leave(key, Reason::ClientClosed);
         0
+    }
+
+    /// It has gone altogether, and would not hear an answer.
+    fn on_gone(&mut self, key: Key) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.ended_input = true;
+        }
+        self.leave(key, Reason::ClientClosed);
     }
 
     fn on_broken(&mut self, key: Key, errno: Errno) -> usize {

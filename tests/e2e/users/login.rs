@@ -3,7 +3,7 @@
 use super::{User, connect, enter, everywhere, hash, users_file, write_users};
 use harness::nats_server::NatsServer;
 use harness::process::nanoseconds;
-use harness::{Daemon, Terminal, eventually};
+use harness::{Authority, Daemon, Terminal, eventually};
 use serde_json::Value;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -351,5 +351,26 @@ fn the_command_logs_in() {
         let (code, said) = notify(wrong);
         assert_eq!(code, Some(5), "{said}");
         assert!(said.contains("Authorization Violation") && !said.contains("alice"), "{said}");
+    }
+}
+
+/// What came before the end is done, although it was not known yet who it came from.
+#[test]
+fn who_publishes_and_hangs_up_is_heard() {
+    let folder = harness::folder();
+    let slow = bcrypt::hash("slow", 10).unwrap();
+    let users = format!("{}[[users]]\nname = \"slow\"\npassword = \"{slow}\"\n", users_file(&alice()));
+    let authority = Authority::new();
+    let tls = authority.settings(folder.path()) + super::PATIENT;
+    for secret in [false, true] {
+        let daemon = daemon(&folder, &users, if secret { &tls } else { super::PATIENT });
+        let open = || if secret { authority.terminal(&daemon.tcp) } else { daemon.terminal() };
+        let mut alice = enter(open(), "alice");
+        alice.send("SUB last.words 1\r\n");
+        alice.barrier();
+        let words =
+            "CONNECT {\"verbose\":false,\"user\":\"slow\",\"pass\":\"slow\"}\r\nPUB last.words 3\r\nbye\r\n";
+        open().last_words(words);
+        alice.expect("MSG last.words 1 3\r\nbye\r\n");
     }
 }
