@@ -305,41 +305,7 @@ static void consumer(void) {
     close_connection(nc);
 }
 
-static void not_permitted(natsConnection *nc, natsSubscription *sub, natsStatus status, void *told) {
-    (void)nc;
-    (void)sub;
-    if (status == NATS_NOT_PERMITTED)
-        sem_post(told);
-}
-
-/* What is not allowed is told, and the connection goes on. */
-static void rights(void) {
-    sem_t told;
-    sem_init(&told, 0, 0);
-    natsOptions *opts = options();
-    OK(natsOptions_SetErrorHandler(opts, not_permitted, &told));
-    natsConnection *nc = connect_with(opts);
-    natsSubscription *secret = subscribe_to(nc, "secret");
-    OK(natsConnection_Flush(nc));
-    sem_wait(&told);
-    say(nc, "secret", "x");
-    OK(natsConnection_Flush(nc));
-    sem_wait(&told);
-    natsSubscription *allowed = subscribe_to(nc, "open.>");
-    say(nc, "open.a", "hi");
-    hears(allowed, "open.a", "hi");
-    silent(nc, allowed);
-    natsSubscription_Destroy(secret);
-    close_connection(nc);
-}
-
-/* Whoever shows the wrong password is told so. */
-static void refused(void) {
-    natsOptions *opts = options();
-    natsConnection *nc;
-    ANSWERS(NATS_CONNECTION_AUTH_FAILED, natsConnection_Connect(&nc, opts));
-    natsOptions_Destroy(opts);
-}
+#include "login.h"
 
 static const struct {
     const char *name;
@@ -348,7 +314,7 @@ static const struct {
     {"publish", publish}, {"subscribe", subscribe},         {"wildcards", wildcards}, {"queue", queue},
     {"request", request}, {"no-responders", no_responders}, {"headers", headers},     {"drain", drain},
     {"leave", leave},     {"restart", restart_server},      {"consumer", consumer},
-    {"rights", rights},   {"refused", refused},
+    {"login", login},     {"token", token},                 {"tls", tls},
 };
 
 int main(int count, char **arguments) {

@@ -13,7 +13,6 @@ import (
 	"reflect"
 	"sort"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -310,33 +309,6 @@ func consumer() {
 	equal(seen, []string{"ack 1", "confirm 1", "last 1", "nak 1", "nak 2", "term 1"})
 }
 
-// What is not allowed is told, and the connection goes on.
-func rights() {
-	errs := make(chan error, 9)
-	nc := connect(nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { errs <- err }))
-	defer nc.Close()
-	told := func(words string) {
-		if err := <-errs; !strings.Contains(strings.ToLower(err.Error()), words) {
-			panic(fmt.Errorf("expected %q, got %v", words, err))
-		}
-	}
-	listen(nc, "secret")
-	must(nc.Flush())
-	told("permissions violation for subscription to \"secret\"")
-	must(nc.Publish("secret", nil))
-	must(nc.Flush())
-	told("permissions violation for publish to \"secret\"")
-	allowed := listen(nc, "open.>")
-	must(nc.Publish("open.a", []byte("hi")))
-	hears(allowed, "open.a", "hi")
-}
-
-// Whoever shows the wrong password is told so.
-func refused() {
-	_, err := nats.Connect(url)
-	fails(err, nats.ErrAuthorization)
-}
-
 var scenarios = map[string]func(){
 	"publish":       publish,
 	"subscribe":     subscribe,
@@ -349,8 +321,9 @@ var scenarios = map[string]func(){
 	"restart":       func() { survive("please kill", false) },
 	"leave":         func() { survive("please stop", true) },
 	"consumer":      consumer,
-	"rights":        rights,
-	"refused":       refused,
+	"login":         login,
+	"token":         token,
+	"tls":           tls,
 }
 
 func main() {

@@ -7,20 +7,24 @@
 "use strict";
 
 const { deepStrictEqual: equal, rejects, throws } = require("node:assert");
-const nats = require("@nats-io/transport-node");
+const {
+  AuthorizationError,
+  connect: connectByTcp,
+  headers,
+  nkeyAuthenticator,
+  NoRespondersError,
+  PermissionViolationError,
+  syncIterator,
+  TimeoutError,
+} = require("@nats-io/transport-node");
 const { wsconnect } = require("@nats-io/nats-core");
-const { headers, NoRespondersError, PermissionViolationError, syncIterator, TimeoutError } = nats;
 
 const PATIENCE = 60_000; // ms for what must come; nobody waits for them unless something is wrong
 const A_MOMENT = 100; // ms, long enough for what must not come
 
-/** Connects; the name and the password in the URL are given apart, as this client wants them. */
-function connect({ servers, ...options }) {
-  const { protocol, host, username, password } = new URL(servers);
-  const who = password ? { user: username, pass: password } : username ? { token: username } : {};
-  // As a browser has it.
-  if (protocol === "ws:") return wsconnect({ servers: `ws://${host}`, ...who, ...options });
-  return nats.connect({ servers: host, ...who, ...options });
+/** Within WebSocket, as a browser has it, if the URL says so. */
+function connect(options) {
+  return options.servers.startsWith("ws:") ? wsconnect(options) : connectByTcp(options);
 }
 
 /** So many connections to work with; they are closed in the end. */
@@ -251,30 +255,47 @@ async function consumer(url) {
   });
 }
 
-/** What is not allowed is told, and the connection goes on. */
-async function rights(url) {
-  await connections(url, 1, {}, async (nc) => {
-    const refusal = (operation) => (error) => {
-      equal([error instanceof PermissionViolationError, error.operation, error.subject], [true, operation, "secret"]);
-    };
-    const subscription = await new Promise((callback) => nc.subscribe("secret", { callback }));
-    refusal("subscription")(subscription);
-    const statuses = nc.status();
-    nc.publish("secret", "x");
-    for await (const { type, error } of statuses) {
-      if (type !== "error" || error.operation !== "publish") continue;
-      refusal("publish")(error);
-      break;
-    }
-    const allowed = new Ear(nc, "open.>");
-    nc.publish("open.a", "hi");
-    await allowed.hears(["open.a", "hi"]);
+/** Whoever comes with this is let in, and what they publish comes back. */
+async function echoes(url, options) {
+  await connections(url, 1, options, async (nc) => {
+    const ear = new Ear(nc, "shop.orders");
+    nc.publish("shop.orders", "mine");
+    await ear.hears(["shop.orders", "mine"]);
   });
 }
 
-/** Whoever shows the wrong password is told so. */
-async function refused(url) {
-  await rejects(connect({ servers: url, reconnect: false }), nats.AuthorizationError);
+async function refused(servers, options) {
+  await rejects(connect({ servers, reconnect: false, ...options }), AuthorizationError);
+}
+
+async function login(url) {
+  await refused(url, {});
+  await refused(url, { user: "alice", pass: "wrong" });
+  await echoes(url, { authenticator: nkeyAuthenticator(Buffer.from(process.env.NKEY_SEED)) });
+  const alice = { user: "alice", pass: "alicealice" };
+  await echoes(url, alice);
+  // What she may not do is told, and nothing comes of it.
+  await connections(url, 1, alice, async (nc) => {
+    const told = syncIterator(nc.status());
+    const orders = new Ear(nc, "shop.>");
+    nc.publish("secret.plan", "x");
+    const { type, error } = await told.next();
+    equal([type, error.operation, error.subject], ["error", "publish", "secret.plan"]);
+    await rejects(new Ear(nc, "secret.>").next(), PermissionViolationError);
+    nc.publish("shop.orders", "still here");
+    await orders.hears(["shop.orders", "still here"]);
+  });
+}
+
+async function token(url) {
+  await refused(url, { token: "wrong" });
+  await echoes(url, { token: "a token" });
+}
+
+async function tls(url) {
+  await echoes(url, { tls: { caFile: process.env.CA } });
+  // A certificate that nobody vouches for.
+  await rejects(connect({ servers: url, reconnect: false, tls: {} }));
 }
 
 const SCENARIOS = {
@@ -289,8 +310,9 @@ const SCENARIOS = {
   restart: (url) => survive(url, "please kill", false),
   leave: (url) => survive(url, "please stop", true),
   consumer,
-  rights,
-  refused,
+  login,
+  token,
+  tls,
 };
 
 async function main(url, ...names) {

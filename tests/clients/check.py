@@ -7,6 +7,8 @@ message on stderr and an exit code of 1.
 
 import asyncio
 import contextlib
+import os
+import ssl
 import sys
 
 import nats
@@ -252,42 +254,63 @@ async def consumer(url):
         equal(sorted(seen), expected)
 
 
-async def rights(url):
-    """What is not allowed is told, and the connection goes on."""
-    errors = asyncio.Queue()
-
-    async def on_error(error):
-        await errors.put(str(error))
-
-    async def told(words):
-        error = await asyncio.wait_for(errors.get(), PATIENCE)
-        if words not in error.lower():
-            raise AssertionError(f"expected {words!r}, got {error!r}")
-
-    async with connections(url, 1, error_cb=on_error) as nc:
-        await nc.subscribe("secret")
-        await told('permissions violation for subscription to "secret"')
-        await nc.publish("secret", b"x")
-        await told('permissions violation for publish to "secret"')
-        allowed = await nc.subscribe("open.>")
-        await nc.publish("open.a", b"hi")
-        await heard(allowed, ("open.a", b"hi"))
+async def expected_error(_):
+    """Instead of a traceback for what is meant to fail."""
 
 
-async def refused(url):
-    """Whoever shows the wrong password is told so."""
-    words = []
-
-    async def on_error(error):
-        words.append(str(error))
-
+async def refused(url, **options):
+    """The server does not let in who comes with this."""
+    options = {"allow_reconnect": False, "error_cb": expected_error, **options}
     try:
-        await nats.connect(url, allow_reconnect=False, error_cb=on_error)
+        connection = await nats.connect(url, **options)
     except Exception as error:
-        words.append(str(error))
-        if any("Authorization" in word for word in words):
-            return
-    raise AssertionError(f"it should have been refused: {words}")
+        if "authorization violation" not in str(error).lower():
+            raise
+        return
+    await connection.close()
+    raise AssertionError(f"let in with {list(options)}")
+
+
+async def echoes(url, **options):
+    """Whoever comes with this is let in, and what they publish comes back."""
+    async with connections(url, 1, **options) as nc:
+        subscription = await nc.subscribe("shop.orders")
+        await nc.publish("shop.orders", b"mine")
+        await heard(subscription, ("shop.orders", b"mine"))
+
+
+async def login(url):
+    await refused(url)
+    await refused(url, user="alice", password="wrong")
+    await echoes(url, nkeys_seed_str=os.environ["NKEY_SEED"])
+    errors = asyncio.Queue()
+    alice = {"user": "alice", "password": "alicealice"}
+    await echoes(url, **alice)
+    # What she may not do is told, and nothing comes of it.
+    async with connections(url, 1, error_cb=errors.put, **alice) as nc:
+        subscription = await nc.subscribe("shop.>")
+        for act in (nc.publish("secret.plan", b"x"), nc.subscribe("secret.>")):
+            await act
+            error = str(await asyncio.wait_for(errors.get(), PATIENCE)).lower()
+            if "permissions violation" not in error or "secret." not in error:
+                raise AssertionError(error)
+        await nc.publish("shop.orders", b"still here")
+        await heard(subscription, ("shop.orders", b"still here"))
+
+
+async def token(url):
+    await refused(url, token="wrong")
+    await echoes(url, token="a token")
+
+
+async def tls(url):
+    await echoes(url, tls=ssl.create_default_context(cafile=os.environ["CA"]))
+    try:
+        options = {"allow_reconnect": False, "error_cb": expected_error}
+        await nats.connect(url, tls=ssl.create_default_context(), **options)
+    except ssl.SSLCertVerificationError:
+        return
+    raise AssertionError("a certificate that nobody vouches for was trusted")
 
 
 SCENARIOS = {
@@ -302,8 +325,9 @@ SCENARIOS = {
     "restart": restart,
     "leave": leave,
     "consumer": consumer,
-    "rights": rights,
-    "refused": refused,
+    "login": login,
+    "token": token,
+    "tls": tls,
 }
 
 

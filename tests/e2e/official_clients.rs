@@ -7,12 +7,15 @@ mod client;
 use crate::consumers::workers::{number, publish, until_number, until_settled, with_consumer};
 use client::Client;
 use harness::nats_server::NatsServer;
-use harness::{Child, Daemon, Kind, folder};
-use std::fs;
+use harness::{Authority, Child, Daemon, Kind, folder};
+use std::path::Path;
 
 /// What any server must do for a client.
 const CORE: [&str; 9] =
     ["publish", "subscribe", "wildcards", "queue", "request", "no-responders", "headers", "drain", "restart"];
+
+/// The digest of `a token`.
+const A_TOKEN: &str = "e3316e2bafebb6103a3418e8778c0adc960d40213a03a7e7f4fcd3426ed807bf";
 
 macro_rules! each_client_in_each_test {
     ($($module:ident: $client:ident),*) => {
@@ -20,8 +23,9 @@ macro_rules! each_client_in_each_test {
             use super::Client;
             #[test] fn works_with_rowcalld() { super::works_with_rowcalld(Client::$client) }
             #[test] fn works_with_nats_server() { super::works_with_nats_server(Client::$client) }
-            #[test] fn logs_in() { super::logs_in(Client::$client) }
             #[test] fn works_for_a_durable_consumer() { super::works_for_a_durable_consumer(Client::$client) }
+            #[test] fn logs_in() { super::logs_in(Client::$client) }
+            #[test] fn speaks_tls() { super::speaks_tls(Client::$client) }
         })*
     };
 }
@@ -53,53 +57,6 @@ fn works_with_nats_server(client: Client) {
     script.ends_well(&CORE);
 }
 
-/// With a password, with a token; comes back after a restart as who it was; is told what it may not do, and
-/// that a password is wrong.
-fn logs_in(client: Client) {
-    let folder = folder();
-    let (users, theirs) = login_files();
-    fs::write(folder.path().join("users.toml"), users).unwrap();
-    let settings = format!("users = \"{}/users.toml\"\nauth_timeout = \"60s\"\n", folder.path().display());
-    let mut daemon = Daemon::with_settings(folder.path(), &settings);
-    let reference = NatsServer::start(&theirs);
-    for address in [&daemon.tcp, &reference.tcp] {
-        for (who, scenarios) in
-            [("guest:guest", &["rights"][..]), ("guest:wrong", &["refused"]), ("nobody:guest", &["refused"])]
-        {
-            let Some(script) = Script::start(client, &format!("{who}@{address}"), scenarios) else { return };
-            script.ends_well(scenarios);
-        }
-    }
-    let scenarios = ["subscribe", "request", "drain"];
-    let Some(script) = Script::start(client, &format!("token@{}", daemon.tcp), &scenarios) else { return };
-    script.ends_well(&scenarios);
-    let Some(script) = Script::start(client, &format!("all:all@{}", daemon.tcp), &["restart"]) else {
-        return;
-    };
-    script.child.prints("please kill");
-    daemon.kill();
-    let config = folder.path().join("rowcalld.toml");
-    let arguments = ["--listen", &daemon.tcp, "--http", "127.0.0.1:0", "--config", config.to_str().unwrap()];
-    let _daemon = Daemon::start_with(&daemon.socket, &arguments);
-    script.ends_well(&["restart"]);
-}
-
-/// A guest and someone who may do everything, each with the name as the password, in rowcalld's words and in
-/// nats-server's; and someone with the token `token`.
-fn login_files() -> (String, String) {
-    let hash = |password| bcrypt::hash(password, 4).unwrap();
-    let guest = "publish = { allow = [\"open.>\"] }\nsubscribe = { allow = [\"open.>\"] }";
-    let ours = format!(
-        "[[users]]\nname = \"guest\"\npassword = \"{}\"\n{guest}\n[[users]]\nname = \"all\"\npassword = \"{}\"\n\
-         [[users]]\nname = \"bot\"\ntoken = \"sha256:3c469e9d6c5875d37a43f353d4f88e61fcf812c66eee3457465a40b0da4153e0\"\n",
-        hash("guest"),
-        hash("all")
-    );
-    let guest = "permissions: { publish: \"open.>\", subscribe: \"open.>\" }";
-    let theirs = format!("authorization {{ users = [ {{ user: guest, password: guest, {guest} }} ] }}");
-    (ours, theirs)
-}
-
 fn works_for_a_durable_consumer(client: Client) {
     let Some(site) = with_consumer(Kind::MariaDb, &["--backoff", "1ms"]) else { return };
     let mut sql = site.connect();
@@ -117,6 +74,59 @@ fn works_for_a_durable_consumer(client: Client) {
     assert_eq!(parked.as_deref(), Some("term terminated"));
 }
 
+/// By password and by key, and by a token; nats-server has no tokens beside other users.
+fn logs_in(client: Client) {
+    let pair = nkeys::KeyPair::new_user();
+    let (key, seed) = (pair.public_key(), pair.seed().unwrap());
+    let environment = [("NKEY", key.as_str()), ("NKEY_SEED", seed.as_str())];
+    let folder = folder();
+    let daemon = Daemon::with_settings(folder.path(), &users_file(folder.path(), &key));
+    let theirs = format!(
+        "authorization {{ users = [ {{ nkey: {key} }}, {{ user: alice, password: alicealice, \
+         permissions: {{ publish: \"shop.>\", subscribe: \"shop.>\" }} }} ] }}"
+    );
+    let reference = NatsServer::start(&theirs);
+    for address in [&reference.tcp, &daemon.tcp] {
+        let Some(script) = Script::start_with(client, address, &["login"], &environment) else { return };
+        script.ends_well(&["login"]);
+    }
+    let reference = NatsServer::start("authorization { token: \"a token\" }");
+    for address in [&reference.tcp, &daemon.tcp] {
+        let Some(script) = Script::start(client, address, &["token"]) else { return };
+        script.ends_well(&["token"]);
+    }
+}
+
+/// Writes the file of the same users for rowcalld, and gives the settings that name it.
+pub fn users_file(folder: &Path, key: &str) -> String {
+    let password = bcrypt::hash("alicealice", 4).unwrap();
+    let text = format!(
+        "[[users]]\nname = \"service\"\nnkey = \"{key}\"\n\
+         [[users]]\nname = \"bot\"\ntoken = \"sha256:{A_TOKEN}\"\n\
+         [[users]]\nname = \"alice\"\npassword = \"{password}\"\n\
+         publish = {{ allow = [\"shop.>\"] }}\nsubscribe = {{ allow = [\"shop.>\"] }}\n"
+    );
+    let path = folder.join("users.toml");
+    std::fs::write(&path, text).unwrap();
+    format!("users = \"{}\"\n", path.display())
+}
+
+fn speaks_tls(client: Client) {
+    let (authority, folder) = (Authority::new(), folder());
+    let trusted = authority.file(folder.path());
+    let environment = [("CA", trusted.to_str().unwrap())];
+    let daemon = Daemon::with_settings(folder.path(), &authority.settings(folder.path()));
+    let papers = authority.papers(folder.path(), "theirs");
+    let reference = NatsServer::start(&format!(
+        "tls {{ cert_file: {:?}, key_file: {:?} }}",
+        papers.certificate, papers.key
+    ));
+    for address in [&reference.tcp, &daemon.tcp] {
+        let Some(script) = Script::start_with(client, address, &["tls"], &environment) else { return };
+        script.ends_well(&["tls"]);
+    }
+}
+
 /// A client's script under way.
 struct Script {
     child: Child,
@@ -125,11 +135,21 @@ struct Script {
 impl Script {
     /// Starts the client's script; `None` where the client cannot be had.
     fn start(client: Client, address: &str, scenarios: &[&str]) -> Option<Script> {
+        Script::start_with(client, address, scenarios, &[])
+    }
+
+    /// The same with something in its environment.
+    fn start_with(
+        client: Client,
+        address: &str,
+        scenarios: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Option<Script> {
         if !client.is_there() {
             return None;
         }
         let mut command = client.command();
-        command.arg(format!("nats://{address}")).args(scenarios);
+        command.arg(format!("nats://{address}")).args(scenarios).envs(environment.iter().copied());
         Some(Script { child: Child::start(&format!("{client:?}'s script"), &mut command) })
     }
 
