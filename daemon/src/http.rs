@@ -16,20 +16,24 @@ mod upgrade;
 mod visit;
 mod work;
 
-use crate::Daemon;
 use crate::client::{Client, ROUND_MAX};
 use crate::listener::Peer;
 use crate::slots::Key;
 use crate::stats::Reason;
+use crate::{Daemon, Timer};
 use answer::{Answer, Manner};
 use request::Flaw;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 use tokens::Tokens;
 use visit::{Awaited, Due, Step};
 pub(crate) use visit::{Delivered, Visit};
 
 /// Connections beyond the limit that are told so at a time; further ones are closed without a word.
 pub(crate) const REFUSED_MAX: usize = 64;
+
+/// A deadline that does not pass within this turn of the loop, and passes in the next.
+const NEXT_TURN: Duration = Duration::from_nanos(1);
 
 /// What is known and counted of all who come by HTTP.
 #[derive(Debug, Default)]
@@ -96,7 +100,8 @@ impl Daemon {
                 }
                 Err(flaw) => self.refuse_flaw(key, flaw),
             }
-            if self.clients.get(key).is_some_and(Client::is_waiting) {
+            if self.clients.get(key).is_some_and(Client::is_waiting) || (!bytes.is_empty() && self.pause(key))
+            {
                 self.keep_partial(key, bytes, 0);
                 break;
             }
@@ -106,6 +111,22 @@ impl Daemon {
         }
         self.watch(key);
         self.set_deadline(key);
+    }
+
+    /// One request a turn: who sends many ahead shares the loop with everyone else, and is answered no faster
+    /// than he reads. Says whether one has just been answered.
+    fn pause(&mut self, key: Key) -> bool {
+        let now = self.now;
+        let paused = self.visit(key).is_some_and(|visit| visit.pause(now));
+        if paused {
+            self.timers.set(now + NEXT_TURN, Timer::Client(key));
+        }
+        paused
+    }
+
+    /// All that an HTTP peer was owed is written: what it has sent ahead may be looked at.
+    pub(crate) fn on_answer_written(&mut self, key: Key) {
+        self.timers.set(self.now + NEXT_TURN, Timer::Client(key));
     }
 
     /// Asks for a body that its sender keeps back until then.
@@ -174,6 +195,10 @@ impl Daemon {
         if matches!(answer.status, 400..=499 | 501 | 505) {
             self.http.refused += 1;
         }
+        // Before the handshake nothing could be read by whoever awaits one.
+        if self.clients.get(key).is_some_and(|client| client.transport.unfinished_since().is_some()) {
+            return;
+        }
         let mut bytes = Vec::new();
         answer.write(&mut bytes, manner);
         self.reply(key, &bytes);
@@ -211,10 +236,11 @@ impl Daemon {
 
     /// The daemon leaves: whoever waits for something is told that it will not come.
     pub(crate) fn say_farewell(&mut self, key: Key) {
+        let waits = self.clients.get(key).is_some_and(Client::is_waiting);
         let Some(visit) = self.visit(key) else { return };
         if visit.is_stream() {
             self.reply(key, events::FAREWELL);
-        } else if visit.awaits().is_some() {
+        } else if visit.awaits().is_some() || waits {
             self.answer_last(key, &Answer::text(503, "rowcalld is leaving").field("Retry-After", "1"));
         }
     }
@@ -250,6 +276,11 @@ fn nothing_came(what: Awaited) -> Answer<'static> {
 }
 
 impl Client {
+    /// Whether it waits for the reply to its request, which needs no right of its own.
+    pub(crate) fn awaits_reply(&self) -> bool {
+        self.visit.as_deref().is_some_and(|visit| visit.awaits() == Some(Awaited::Reply))
+    }
+
     /// Whether nothing more is to be read from it before it is answered: what it sent ahead is kept, and
     /// that shall not grow.
     pub(crate) fn is_ahead(&self) -> bool {

@@ -16,6 +16,9 @@ use std::time::{Duration, SystemTime};
 use subsz::Shown;
 pub(crate) use usage::Usage;
 
+/// What inboxes begin with, by every client's convention.
+const INBOX: &[u8] = b"_INBOX.";
+
 /// One page.
 #[derive(Debug)]
 pub(crate) struct Page {
@@ -152,6 +155,10 @@ impl Daemon {
 
     fn shown(&self, key: Key) -> Option<Shown<'_>> {
         let subscription = self.subscriptions.get(key)?;
+        // Whoever knows an inbox may answer in another's place.
+        if self.config.access.has_users() && subscription.filter.starts_with(INBOX) {
+            return None;
+        }
         Some(Shown {
             subject: &subscription.filter,
             queue: subscription.queue.as_deref(),

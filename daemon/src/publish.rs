@@ -126,14 +126,19 @@ impl Daemon {
         if spent || !client.is_open() || (Some(subscription.client) == from && !client.wants.echo) {
             return false;
         }
-        if look && client.standing.is_looked_at && !client.standing.takes(message, self.now) {
+        if look
+            && client.standing.is_looked_at
+            && !client.awaits_reply()
+            && !client.standing.takes(message, self.now)
+        {
             return false;
         }
         let before = client.owed.len();
         match &mut client.visit {
             None => self.round.message(&mut client.owed, &subscription.sid, message, client.wants.headers),
             Some(visit) => {
-                match self.http.deliver(visit, &mut self.round, &mut client.owed, message, self.now) {
+                let ours = from.is_none();
+                match self.http.deliver(visit, &mut self.round, &mut client.owed, message, ours, self.now) {
                     None => return false,
                     Some(Delivered::Before) => return true,
                     Some(Delivered::Answer) => self.timers.set(self.now, Timer::Client(subscription.client)),

@@ -25,10 +25,9 @@ impl Daemon {
 
     fn reread(&self) -> Result<(Config, Option<Arc<ServerConfig>>), String> {
         let config = Config::read(self.flags.clone()).map_err(|wrong| wrong.to_string())?;
-        if self.config.access.has_users() && !config.access.has_users() && !config.allow_remote {
-            // The listeners stay, and perhaps they are open to others because there were users.
-            config.check_addresses().map_err(|wrong| wrong.to_string())?;
-        }
+        // The listeners stay as they are, and perhaps they are open to others because there were users.
+        let going_on = Config { access: config.access.clone(), ..self.config.clone() };
+        going_on.check_addresses().map_err(|wrong| wrong.to_string())?;
         // From where they were: other paths are for the next start.
         Ok((config, certificates::load(&self.config)?))
     }

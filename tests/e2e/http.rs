@@ -193,6 +193,26 @@ fn much_may_be_sent_ahead() {
     assert_eq!(daemon.varz()["unheard_msgs"], COUNT);
 }
 
+/// The answers are many times what may be owed: they are made as they are taken.
+#[test]
+fn whoever_sends_ahead_is_answered_as_fast_as_he_reads() {
+    const COUNT: usize = 3000;
+    let (_folder, daemon) = daemon("max_payload = \"64KiB\"\nmax_pending = \"128KiB\"");
+    let mut http = daemon.visit();
+    let mut stream = http.stream();
+    let ahead = "GET /varz HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(COUNT);
+    let sender = std::thread::spawn(move || stream.write_all(ahead.as_bytes()).unwrap());
+    // Meanwhile others are served, and nothing is answered that nobody reads.
+    let mut other = daemon.terminal().hello();
+    (0..20).for_each(|_| other.barrier());
+    assert!(daemon.varz()["pending_bytes"].as_u64().unwrap() < 128 << 10);
+    for n in 0..COUNT {
+        assert_eq!(http.answer().status, 200, "{n}");
+    }
+    sender.join().unwrap();
+    assert_eq!(daemon.varz()["lost_bytes"], 0);
+}
+
 #[test]
 fn old_clients_are_understood() {
     let (_folder, daemon) = daemon("");

@@ -89,14 +89,11 @@ impl Daemon {
                 }
                 _ => Outcome::Wrong,
             },
-            Credentials::Token(_) if !self.may_attempt(source) => Outcome::Busy,
-            Credentials::Token(token) => match self.config.access.by_token(&token) {
-                Some(user) => {
-                    let user = Rc::clone(user);
-                    self.attempt_was_right(source);
-                    Outcome::Welcome(user)
-                }
-                None => Outcome::Wrong,
+            // A right one is let in however many wrong ones came before: nobody guesses it.
+            Credentials::Token(token) => match self.config.access.by_token(&token).map(Rc::clone) {
+                Some(user) => Outcome::Welcome(user),
+                None if self.may_attempt(source) => Outcome::Wrong,
+                None => Outcome::Busy,
             },
             Credentials::Password { name, password } => {
                 match self.check_password(key, source, name, password) {

@@ -90,7 +90,7 @@ impl Standing {
         if let Some(how) = rights.responses {
             self.replies.grant(reply, how, now);
         }
-        rights.may_publish(reply) || rights.responses.is_some()
+        rights.may_publish(reply) || self.replies.holds(reply, now)
     }
 
     /// Whether it may publish to this.
@@ -142,6 +142,9 @@ impl Daemon {
         let unchanged = client.standing.rights() == Some(&user.rights);
         client.standing.set_user(Some(Rc::clone(&user)));
         if unchanged {
+            return;
+        }
+        if client.awaits_reply() {
             return;
         }
         let all: Vec<Key> = client.subscriptions.iter().copied().collect();

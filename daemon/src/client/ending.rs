@@ -77,9 +77,7 @@ impl Daemon {
         if client.visit.is_none() || !client.owed.is_empty() {
             self.on_worker_gone(key);
         }
-        if client.is_waiting() {
-            self.checker.iter().for_each(|checker| checker.forget(key));
-        }
+        self.checker.iter().for_each(|checker| checker.forget(key));
         let reason = client.ending.map_or(Reason::Leaving, |(reason, _)| reason);
         let (id, peer, name, owed) = (client.id, client.peer, client.name.as_deref(), client.owed.len());
         let http = client.visit.is_some();

@@ -172,9 +172,13 @@ impl Daemon {
         tracing::info!(client = client.id, peer = %client.peer, %why, "TLS failed");
         client.transport.fail();
         client.owed.set_sealed(0);
+        let unheard = client.visit.is_some() && !client.owed.is_empty();
         self.stats.lost_bytes += client.owed.len() as u64;
         client.owed = Owed::default();
         client.blocked_since = None;
+        if unheard {
+            self.on_worker_gone(key);
+        }
         self.leave(key, Reason::Tls);
     }
 

@@ -2,6 +2,7 @@
 //! it. What it is owed in the first place is decided elsewhere.
 
 use super::Client;
+use crate::http::Visit;
 use crate::outbuf::Owed;
 use crate::poll::{NOTHING, READ, WRITE};
 use crate::slots::Key;
@@ -57,6 +58,8 @@ impl Daemon {
                 client.blocked_since = None;
                 if !client.is_open() {
                     self.leaving.push(key);
+                } else if client.visit.as_deref().is_some_and(Visit::is_answered) {
+                    self.on_answer_written(key);
                 }
             }
             Ok(taken) => {

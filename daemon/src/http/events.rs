@@ -51,11 +51,12 @@ pub(super) fn head(out: &mut Vec<u8>, manner: &Manner) {
     out.extend_from_slice(RETRY.as_bytes());
 }
 
-/// Appends a message as an event.
-pub(super) fn event(out: &mut Vec<u8>, form: Form, message: &Message<'_>) {
+/// Appends a message as an event. It has an id only if it comes from the outbox: anybody may write one into
+/// a header, and whoever heard it would go on from there.
+pub(super) fn event(out: &mut Vec<u8>, form: Form, message: &Message<'_>, ours: bool) {
     let block = message.headers();
     let id = headers::value(block, ID).filter(|id| id.iter().all(u8::is_ascii_graphic));
-    if let Some(id) = id {
+    if let Some(id) = id.filter(|_| ours) {
         line(out, "id", id);
     }
     match (form, std::str::from_utf8(message.payload())) {
@@ -117,7 +118,7 @@ mod tests {
         let body = [block.as_bytes(), payload].concat();
         let message = Message { subject: b"a.b", reply: None, body: &body, header_len: block.len() };
         let mut out = Vec::new();
-        event(&mut out, form, &message);
+        event(&mut out, form, &message, true);
         assert_eq!(String::from_utf8_lossy(&out), expected, "{payload:?}");
     }
 

@@ -73,7 +73,7 @@ impl Daemon {
         let mut bytes = Vec::new();
         for event in recalled.events.iter().filter(|event| rights.may_receive(&event.subject)) {
             let (subject, body, header_len) = (&event.subject, &event.body, event.header_len);
-            events::event(&mut bytes, form, &Message { subject, reply: None, body, header_len });
+            events::event(&mut bytes, form, &Message { subject, reply: None, body, header_len }, true);
             self.stats.out_msgs += 1;
             self.stats.out_bytes += body.len() as u64;
         }

@@ -54,7 +54,7 @@ enum Doing {
     Streaming { form: Form, latest: u64 },
     /// A stream waits for what it may have missed before it goes on.
     Resuming { form: Form, filters: Vec<Vec<u8>> },
-    /// The answer was given in someone else's turn; what comes next is looked at when that ends.
+    /// The answer was given; what comes next is looked at once it is written, in another turn.
     Answered,
 }
 
@@ -227,6 +227,20 @@ impl Visit {
         self.begin(Doing::Nothing, now);
     }
 
+    /// Lets what was sent ahead wait, if a request has just been answered; says whether one has.
+    pub(crate) fn pause(&mut self, now: Instant) -> bool {
+        let answered = matches!(self.doing, Doing::Nothing) && self.manner.keep;
+        if answered {
+            self.begin(Doing::Answered, now);
+        }
+        answered
+    }
+
+    /// Whether the next request waits for the latest answer to be written.
+    pub(crate) fn is_answered(&self) -> bool {
+        matches!(self.doing, Doing::Answered)
+    }
+
     /// Whether what comes now has to wait.
     pub(crate) fn is_busy(&self) -> bool {
         matches!(self.doing, Doing::Answering | Doing::Awaiting { .. } | Doing::Answered)
@@ -246,6 +260,7 @@ impl Visit {
         round: &mut Round,
         owed: &mut Owed,
         message: &Message<'_>,
+        ours: bool,
         token: Option<&str>,
     ) -> Option<Delivered> {
         match &mut self.doing {
@@ -259,7 +274,7 @@ impl Visit {
             Doing::Streaming { form, latest } => {
                 *latest = round.number();
                 let form = *form;
-                owed.add(round.shared(form as usize, |out| events::event(out, form, message)));
+                owed.add(round.shared(form as usize, |out| events::event(out, form, message, ours)));
                 Some(Delivered::Event)
             }
             _ => None,
@@ -269,19 +284,24 @@ impl Visit {
     /// When something is due.
     pub(crate) fn next_due(&self) -> Instant {
         match self.doing {
-            Doing::Nothing => self.since + IDLE_TIME,
+            // Once the answer is written, the next request is looked at, whatever stands here.
+            Doing::Nothing | Doing::Answered => self.since + IDLE_TIME,
             Doing::Head => self.since + HEAD_TIME,
             Doing::Body(..) => self.since + BODY_TIME,
             Doing::Awaiting { until, .. } => until,
             Doing::Streaming { .. } => self.since + COMMENT_TIME,
             Doing::Resuming { .. } => self.since + RESUME_TIME,
-            Doing::Answering | Doing::Answered => self.since,
+            Doing::Answering => self.since,
         }
     }
 
     /// What is due by now. `owing` says that the last answer has not been taken yet: then nobody is idle.
     pub(crate) fn due(&mut self, now: Instant, owing: bool) -> Option<Due> {
         match self.doing {
+            Doing::Answered if owing => {
+                self.since = now;
+                None
+            }
             Doing::Answered if self.manner.keep => {
                 self.answered(now);
                 Some(Due::Next)
@@ -392,12 +412,13 @@ mod tests {
         let (mut round, mut owed) = (Round::default(), Owed::default());
         let message = Message { reply: Some(b"in"), ..Message::plain(b"a.b", b"hi") };
         let mut visit = Visit::new(now);
-        assert_eq!(visit.deliver(&mut round, &mut owed, &message, None), None, "nobody asked");
+        assert_eq!(visit.deliver(&mut round, &mut owed, &message, true, None), None, "nobody asked");
         taken(&mut visit, &mut &b"GET /next/a HTTP/1.1\r\n\r\n"[..], now);
         visit.wait_for(Awaited::Message, now + SECOND);
-        assert_eq!(visit.deliver(&mut round, &mut owed, &message, None), Some(Delivered::Answer));
-        assert_eq!(visit.deliver(&mut round, &mut owed, &message, None), None);
-        assert_eq!(visit.due(now, true), Some(Due::Next));
+        assert_eq!(visit.deliver(&mut round, &mut owed, &message, true, None), Some(Delivered::Answer));
+        assert_eq!(visit.deliver(&mut round, &mut owed, &message, true, None), None);
+        assert_eq!(visit.due(now, true), None, "the answer is not written yet");
+        assert_eq!(visit.due(now, false), Some(Due::Next));
         let mut out = Vec::new();
         let taken = owed.write(&round, &mut Vec::new(), |slices| {
             slices.iter().for_each(|slice| out.extend_from_slice(slice));
@@ -419,8 +440,14 @@ mod tests {
         for number in 1..=2 {
             round.begin_message();
             for visit in &mut visits {
-                assert_eq!(visit.deliver(&mut round, &mut owed, &message, None), Some(Delivered::Event));
-                assert_eq!(visit.deliver(&mut round, &mut owed, &message, None), Some(Delivered::Before));
+                assert_eq!(
+                    visit.deliver(&mut round, &mut owed, &message, true, None),
+                    Some(Delivered::Event)
+                );
+                assert_eq!(
+                    visit.deliver(&mut round, &mut owed, &message, true, None),
+                    Some(Delivered::Before)
+                );
             }
             assert_eq!(round.len(), number * "data: hi\n\n".len(), "written down once for both");
         }
@@ -436,7 +463,11 @@ mod tests {
         assert_eq!(visit.due(start + COMMENT_TIME * 2, true), None, "it has something to read");
         assert_eq!(visit.due(start + COMMENT_TIME * 3, false), Some(Due::Comment));
         visit.resume(Form::Json, vec![b"a".to_vec()], start);
-        assert_eq!(visit.deliver(&mut round, &mut owed, &message, None), None, "not before what was missed");
+        assert_eq!(
+            visit.deliver(&mut round, &mut owed, &message, true, None),
+            None,
+            "not before what was missed"
+        );
         assert_eq!(visit.due(start + RESUME_TIME, false), Some(Due::NotResumed));
         assert_eq!(visit.resumed(), Some((Form::Json, vec![b"a".to_vec()])));
     }

@@ -21,13 +21,14 @@ pub(super) const QUEUE: &str = "workers";
 
 impl Http {
     /// Hands a message to an HTTP peer; a worker gets a token with it, if an answer is wanted. `None` if
-    /// it waits for none, or if no token can be made.
+    /// it waits for none, or if no token can be made. `ours` says that it comes from the outbox.
     pub(crate) fn deliver(
         &mut self,
         visit: &mut Visit,
         round: &mut Round,
         owed: &mut Owed,
         message: &Message<'_>,
+        ours: bool,
         now: Instant,
     ) -> Option<Delivered> {
         let mut token = None;
@@ -38,7 +39,7 @@ impl Http {
             self.tokens.give(&secret, reply, now);
             token = Some(secret);
         }
-        visit.deliver(round, owed, message, token.as_deref())
+        visit.deliver(round, owed, message, ours, token.as_deref())
     }
 }
 

@@ -76,6 +76,8 @@ impl Connection {
         is_meant: impl Fn(&[u8], &Message<'_>) -> bool,
         take: Take,
     ) -> Result<(), Fail> {
+        let over = |reason| Fail::Call(if reason == Reason::Stalled { Reason::Timeout } else { reason });
+        let mut late = false;
         loop {
             while let Some(next) = self.next_message(out, &is_meant, take)? {
                 match next {
@@ -83,12 +85,15 @@ impl Connection {
                     Next::Other(used) => drop(self.input.drain(..used)),
                 }
             }
+            // What comes may be of others, and never end; what has come by the end of the time counts.
+            match wait.check() {
+                Err(Reason::Stalled) if !late => late = true,
+                going_on => going_on.map_err(over)?,
+            }
             if self.linger()? > 0 {
                 continue;
             }
-            wait.slice(&self.socket, For::Input).map_err(|reason| {
-                Fail::Call(if reason == Reason::Stalled { Reason::Timeout } else { reason })
-            })?;
+            wait.slice(&self.socket, For::Input).map_err(over)?;
             self.received()?;
         }
     }

@@ -22,6 +22,14 @@ impl Wait {
         Wait { until }
     }
 
+    /// Whether it may go on: for whoever is kept busy by what comes. Fails as [`slice`](Self::slice) does.
+    pub(super) fn check(&self) -> Result<(), Reason> {
+        if killed() == Some(true) {
+            return Err(Reason::Killed);
+        }
+        if Instant::now() >= self.until { Err(Reason::Stalled) } else { Ok(()) }
+    }
+
     /// Waits for one slice, or until the socket is ready. Fails when the time is over or the
     /// statement was killed.
     pub(super) fn slice(&mut self, socket: &Socket, what: For) -> Result<(), Reason> {
