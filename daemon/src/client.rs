@@ -370,36 +370,4 @@ impl Daemon {
             client.partial_wants = wants;
         }
     }
-
-    fn on_end_of_input(&mut self, key: Key) -> usize {
-        if let Some(client) = self.clients.get_mut(key) {
-            client.ended_input = true;
-            // What it said before is still to be done, once it is known who it is.
-            if client.is_waiting() {
-                return 0;
-            }
-            // Someone who is already being closed may have waited only for this.
-            if !client.is_open() {
-                self.leaving.push(key);
-            }
-        }
-        self.leave(key, Reason::ClientClosed);
-        0
-    }
-
-    /// It has gone altogether, and would not hear an answer.
-    fn on_gone(&mut self, key: Key) {
-        if let Some(client) = self.clients.get_mut(key) {
-            client.ended_input = true;
-        }
-        self.leave(key, Reason::ClientClosed);
-    }
-
-    fn on_broken(&mut self, key: Key, errno: Errno) -> usize {
-        match self.clients.get(key) {
-            Some(client) if !client.is_open() => self.close_client(key),
-            _ => self.leave(key, Reason::Broken(errno)),
-        }
-        0
-    }
 }

@@ -9,6 +9,7 @@
 use crate::Daemon;
 use crate::slots::Key;
 use crate::stats::Reason;
+use nix::errno::Errno;
 use nix::sys::socket::Shutdown;
 use rowcall_wire::parse::Violation;
 use std::time::Duration;
@@ -66,6 +67,40 @@ impl Daemon {
             self.set_deadline(key);
         }
         self.leaving = leaving;
+    }
+
+    /// Its input has ended. Gives the number of bytes that came: none.
+    pub(super) fn on_end_of_input(&mut self, key: Key) -> usize {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.ended_input = true;
+            // What it said before is still to be done, once it is known who it is.
+            if client.is_waiting() {
+                return 0;
+            }
+            // Someone who is already being closed may have waited only for this.
+            if !client.is_open() {
+                self.leaving.push(key);
+            }
+        }
+        self.leave(key, Reason::ClientClosed);
+        0
+    }
+
+    /// It has gone altogether, and would not hear an answer.
+    pub(super) fn on_gone(&mut self, key: Key) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.ended_input = true;
+        }
+        self.leave(key, Reason::ClientClosed);
+    }
+
+    /// Its connection does not work any more. Gives the number of bytes that came: none.
+    pub(super) fn on_broken(&mut self, key: Key, errno: Errno) -> usize {
+        match self.clients.get(key) {
+            Some(client) if !client.is_open() => self.close_client(key),
+            _ => self.leave(key, Reason::Broken(errno)),
+        }
+        0
     }
 
     /// The one place where a connection ends.

@@ -4,8 +4,10 @@
 use super::answer::Answer;
 use super::request::{Head, Method};
 use super::target::{Call, Target};
+use super::visit::Visit;
 use crate::Daemon;
 use crate::auth::login::{Credentials, Outcome};
+use crate::listener::Peer;
 use crate::slots::Key;
 use crate::stats::Stats;
 use base64::Engine;
@@ -19,10 +21,9 @@ impl Daemon {
     /// Finds out who asks, before the body is read: every request says it anew. Nothing of the connection
     /// is read meanwhile.
     pub(super) fn identify(&mut self, key: Key) {
-        let Some(head) = self.clients.get(key).and_then(|client| client.visit.as_deref()?.head()) else {
-            return;
-        };
-        if !self.config.access.has_users() || is_open_to_all(head) {
+        let Some(client) = self.clients.get(key) else { return };
+        let Some(head) = client.visit.as_deref().and_then(Visit::head) else { return };
+        if !self.config.access.has_users() || is_open(head, client.peer) {
             return;
         }
         match head.value("authorization").map(credentials) {
@@ -100,10 +101,15 @@ impl Daemon {
 }
 
 /// What is answered to whoever asks: whether the daemon is there, and whether a browser may ask at all,
-/// which it finds out without credentials.
-fn is_open_to_all(head: &Head) -> bool {
-    let call = Target::parse(&head.target).and_then(|target| target.call());
-    head.method == Method::Options || matches!(call, Some(Call::Page("/healthz" | "/readyz")))
+/// which it finds out without credentials. And on this machine the pages that hold nothing but numbers.
+fn is_open(head: &Head, peer: Peer) -> bool {
+    let near = matches!(peer, Peer::Http { local, .. } if local.ip().to_canonical().is_loopback());
+    match Target::parse(&head.target).and_then(|target| target.call()) {
+        _ if head.method == Method::Options => true,
+        Some(Call::Page("/healthz" | "/readyz")) => true,
+        Some(Call::Page("/varz" | "/metrics")) => near,
+        _ => false,
+    }
 }
 
 fn unauthorized() -> Answer<'static> {

@@ -3,11 +3,14 @@
 //! way and what became of it the other. The only thing that both sides know; what they do with it
 //! stands in outbox.rs, outbox/workers.rs, outbox/reader.rs and outbox/ledger.rs.
 
+mod papers;
+
 use super::event::Event;
-use super::window::{Settings, Tally};
-use crate::slots::Key;
+use super::window::Tally;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+pub(super) use papers::{Fate, Loaded, News, Note, Recall, Want, Woken};
+pub(crate) use papers::{Phase, Recalled};
 use rowcall_wire::rule::Rule;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -75,107 +78,6 @@ impl Papers {
     fn asks(&self) -> bool {
         !self.notes.is_empty() || !self.wants.is_empty() || !self.recalls.is_empty()
     }
-}
-
-/// What the reader has for the loop.
-pub(super) enum News {
-    /// A connection has ended: nothing is known of any consumer. Notes are of this epoch from now on.
-    Epoch(u64),
-    /// The consumers there are.
-    Consumers(Vec<Settings>),
-    /// Events that were just read.
-    Batch(Vec<Event>),
-    /// What was wanted for a consumer; `all` if its table holds no more.
-    Loaded { consumer: u32, events: Vec<Loaded>, all: bool },
-    /// There is more in a consumer's table than was told.
-    More(u32),
-    /// A consumer's events up to this position are gone.
-    Gone { consumer: u32, up_to: u64 },
-    /// What was answered has been written down, and these want to know.
-    Written(Vec<Vec<u8>>),
-    /// What a listener wanted to hear again.
-    Recalled(Recalled),
-}
-
-/// Someone wants to hear what he may have missed: what still waits, has an id above this one, and a
-/// subject that one of these filters matches.
-pub(super) struct Recall {
-    pub(super) client: Key,
-    pub(super) after: u64,
-    pub(super) filters: Vec<Vec<u8>>,
-}
-
-/// What was found of it, by id.
-pub(crate) struct Recalled {
-    pub(crate) client: Key,
-    pub(crate) events: Vec<Event>,
-    /// Whether there is more, with higher ids.
-    pub(crate) more: bool,
-    /// Whether everything was looked at that has waited for long.
-    pub(crate) complete: bool,
-}
-
-/// An event out of a consumer's table.
-pub(super) struct Loaded {
-    pub(super) position: u64,
-    pub(super) event: Event,
-    pub(super) deliveries: u32,
-    /// Not again before so long from now.
-    pub(super) pause: Option<Duration>,
-}
-
-/// More of a consumer's table, behind a position.
-pub(super) struct Want {
-    pub(super) consumer: u32,
-    pub(super) behind: u64,
-    pub(super) rows: usize,
-}
-
-/// What became of a consumer's event.
-pub(super) struct Note {
-    pub(super) consumer: u32,
-    pub(super) position: u64,
-    pub(super) id: u64,
-    pub(super) fate: Fate,
-    /// Who wants to know that it has been written down.
-    pub(super) confirm: Option<Vec<u8>>,
-}
-
-pub(super) enum Fate {
-    /// A worker has acknowledged it.
-    Settled,
-    /// It was delivered so often, and no answer has come yet.
-    Delivered(u32),
-    /// So many deliveries have failed, the last one for this reason; again after the pause.
-    Failed { deliveries: u32, why: &'static str, pause: Duration },
-    /// It is given up: the word for `parked`, and what happened last.
-    Parked { deliveries: u32, reason: &'static str, why: &'static str },
-}
-
-/// What the reader does, or why it does nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// It connects for the first time.
-    #[default]
-    Starting,
-    /// Another daemon reads this outbox; it waits for that one's end.
-    StandingBy,
-    /// It reads.
-    Reading,
-    /// It cannot, for this reason, and tries again.
-    Waiting(String),
-}
-
-/// Why the reader should look again.
-pub(super) enum Woken {
-    /// SQL has written a row; its transaction may be open still.
-    Poked,
-    /// There is something of consumers to be written down or to be loaded.
-    Asked,
-    /// Nothing has happened in the time given.
-    Time,
-    /// The daemon is leaving.
-    Leaving,
 }
 
 impl Desk {

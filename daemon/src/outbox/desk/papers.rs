@@ -1,0 +1,107 @@
+//! What lies on the desk, as types. Who puts it there and who takes it stands in outbox/desk.rs.
+
+use super::super::event::Event;
+use super::super::window::Settings;
+use crate::slots::Key;
+use std::time::Duration;
+
+/// What the reader has for the loop.
+pub(in crate::outbox) enum News {
+    /// A connection has ended: nothing is known of any consumer. Notes are of this epoch from now on.
+    Epoch(u64),
+    /// The consumers there are.
+    Consumers(Vec<Settings>),
+    /// Events that were just read.
+    Batch(Vec<Event>),
+    /// What was wanted for a consumer; `all` if its table holds no more.
+    Loaded { consumer: u32, events: Vec<Loaded>, all: bool },
+    /// There is more in a consumer's table than was told.
+    More(u32),
+    /// A consumer's events up to this position are gone.
+    Gone { consumer: u32, up_to: u64 },
+    /// What was answered has been written down, and these want to know.
+    Written(Vec<Vec<u8>>),
+    /// What a listener wanted to hear again.
+    Recalled(Recalled),
+}
+
+/// Someone wants to hear what he may have missed: what still waits, has an id above this one, and a
+/// subject that one of these filters matches.
+pub(in crate::outbox) struct Recall {
+    pub(in crate::outbox) client: Key,
+    pub(in crate::outbox) after: u64,
+    pub(in crate::outbox) filters: Vec<Vec<u8>>,
+}
+
+/// What was found of it, by id.
+pub(crate) struct Recalled {
+    pub(crate) client: Key,
+    pub(crate) events: Vec<Event>,
+    /// Whether there is more, with higher ids.
+    pub(crate) more: bool,
+    /// Whether everything was looked at that has waited for long.
+    pub(crate) complete: bool,
+}
+
+/// An event out of a consumer's table.
+pub(in crate::outbox) struct Loaded {
+    pub(in crate::outbox) position: u64,
+    pub(in crate::outbox) event: Event,
+    pub(in crate::outbox) deliveries: u32,
+    /// Not again before so long from now.
+    pub(in crate::outbox) pause: Option<Duration>,
+}
+
+/// More of a consumer's table, behind a position.
+pub(in crate::outbox) struct Want {
+    pub(in crate::outbox) consumer: u32,
+    pub(in crate::outbox) behind: u64,
+    pub(in crate::outbox) rows: usize,
+}
+
+/// What became of a consumer's event.
+pub(in crate::outbox) struct Note {
+    pub(in crate::outbox) consumer: u32,
+    pub(in crate::outbox) position: u64,
+    pub(in crate::outbox) id: u64,
+    pub(in crate::outbox) fate: Fate,
+    /// Who wants to know that it has been written down.
+    pub(in crate::outbox) confirm: Option<Vec<u8>>,
+}
+
+pub(in crate::outbox) enum Fate {
+    /// A worker has acknowledged it.
+    Settled,
+    /// It was delivered so often, and no answer has come yet.
+    Delivered(u32),
+    /// So many deliveries have failed, the last one for this reason; again after the pause.
+    Failed { deliveries: u32, why: &'static str, pause: Duration },
+    /// It is given up: the word for `parked`, and what happened last.
+    Parked { deliveries: u32, reason: &'static str, why: &'static str },
+}
+
+/// What the reader does, or why it does nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It connects for the first time.
+    #[default]
+    Starting,
+    /// Another daemon reads this outbox; it waits for that one's end.
+    StandingBy,
+    /// It reads.
+    Reading,
+    /// It cannot, for this reason, and tries again.
+    Waiting(String),
+}
+
+/// Why the reader should look again.
+pub(in crate::outbox) enum Woken {
+    /// SQL has written a row; its transaction may be open still.
+    Poked,
+    /// There is something of consumers to be written down or to be loaded.
+    Asked,
+    /// Nothing has happened in the time given.
+    Time,
+    /// The daemon is leaving.
+    Leaving,
+}
