@@ -75,6 +75,10 @@ impl Daemon {
         self.http.connections += 1;
         if self.http.open > self.http.connections_max {
             self.http.turned_away += 1;
+            // Before the handshake he could not read it.
+            if self.is_secret(peer) {
+                return self.leave(key, Reason::Served);
+            }
             let answer = Answer::text(503, "there are too many connections (max_http_connections)");
             self.answer_last(key, &answer.field("Retry-After", "1"));
         }
@@ -194,10 +198,6 @@ impl Daemon {
     fn write_answer(&mut self, key: Key, answer: &Answer<'_>, manner: &Manner) {
         if matches!(answer.status, 400..=499 | 501 | 505) {
             self.http.refused += 1;
-        }
-        // Before the handshake nothing could be read by whoever awaits one.
-        if self.clients.get(key).is_some_and(|client| client.transport.unfinished_since().is_some()) {
-            return;
         }
         let mut bytes = Vec::new();
         answer.write(&mut bytes, manner);

@@ -158,15 +158,28 @@ fn an_event_that_was_not_got_goes_to_the_next(kind: Kind) {
         sleeping.request("POST /work/rowcall.consumer.mail", "", "");
         sql.query(format!("CALL rowcall.publish('shop.orders', REPEAT('x', {SIZE}))")).unwrap();
     }
-    let given = |site: &mut Site| site.daemon().varz()["http"]["tokens"]["given"].clone();
-    harness::eventually("all are taken", || (given(&mut site) == EVENTS).then_some(()));
+    // He is given no more than he reads, and the last of it has not all been written.
+    let varz = |site: &mut Site| site.daemon().varz();
+    harness::eventually("something is owed", || {
+        (varz(&mut site)["pending_bytes"].as_u64() > Some(0)).then_some(())
+    });
+    let given = varz(&mut site)["http"]["tokens"]["given"].as_u64().unwrap() as usize;
+    assert!((1..=EVENTS).contains(&given), "{given}");
     drop(sleeping);
     let mut http = site.daemon().visit();
+    let mut again = 0;
     for _ in 0..EVENTS {
         let answer = http.ask("POST /work/rowcall.consumer.mail?timeout=60s", "", "");
-        assert_eq!(answer.header("Rowcall-Header-Rowcall-Deliveries"), Some("2"), "{}", answer.head);
         assert_eq!(answer.body.len(), SIZE);
+        match answer.header("Rowcall-Header-Rowcall-Deliveries") {
+            None => {}
+            second => {
+                assert_eq!(second, Some("2"), "{}", answer.head);
+                again += 1;
+            }
+        }
         assert_eq!(say(&mut http, &format!("ack/{}", token(&answer)), "").0, 204);
     }
+    assert_eq!(again, given);
     until_settled(&mut sql);
 }
