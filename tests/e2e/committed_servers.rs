@@ -176,8 +176,9 @@ fn an_old_snapshot_holds_up_nothing(kind: Kind) {
     assert_eq!(old.value("SELECT COUNT(*) FROM rowcall.outbox").unwrap().as_deref(), Some("0"));
 }
 
-/// Settings of a daemon for large payloads.
-const LARGE_PAYLOADS: &str = "max_payload = \"32MiB\"\nmax_pending = \"128MiB\"";
+/// Settings of a daemon for large payloads. Writing some of them down takes a busy machine longer than a
+/// subscriber who does not read yet is usually waited for.
+const LARGE_PAYLOADS: &str = "max_payload = \"32MiB\"\nmax_pending = \"128MiB\"\nwrite_deadline = \"10m\"";
 
 /// A site whose daemon hands on messages of up to 32 MiB.
 fn with_large_payloads(kind: Kind) -> Option<Site> {
