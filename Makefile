@@ -11,8 +11,9 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rowcall
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 LIBRARY := rowcall_$(subst .,_,$(VERSION)).so
 
-# Most end-to-end tests wait for servers, so more of them than there are cores run at a time.
-export RUST_TEST_THREADS ?= 4
+# Most end-to-end tests wait for servers, so more of them than there are cores run at a time; some
+# are busy themselves, so not many more.
+export RUST_TEST_THREADS ?= 3
 
 .PHONY: build release demo test check servers clients e2e bench soak install
 
