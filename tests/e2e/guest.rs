@@ -148,8 +148,12 @@ fn functions_come_and_go_while_they_are_called(kind: Kind) {
     assert!(sent >= there.load(Relaxed), "{sent}");
     assert_silent(&mut site);
     site.server.restart();
-    let again = site.connect().value("SELECT rowcall_notify('t', 'x')").unwrap();
-    assert_eq!(again.as_deref(), Some("1"), "a restarted server has its functions");
+    // It has its functions. On a busy machine the first calls may come before the greeting.
+    let mut again = site.connect();
+    eventually("a restarted server to notify", || {
+        let sent = again.value("SELECT rowcall_notify('t', 'x')").unwrap();
+        (sent.as_deref() == Some("1")).then_some(())
+    });
 }
 
 /// Fails unless the server lives and nothing of ours is in what it has said.
