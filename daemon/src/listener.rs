@@ -74,11 +74,28 @@ pub(crate) enum Peer {
     Web { peer: SocketAddr, local: SocketAddr },
 }
 
+impl Peer {
+    /// Its address, and the one of ours that it reached; on a Unix socket nobody has one.
+    pub(crate) fn addresses(self) -> Option<(SocketAddr, SocketAddr)> {
+        match self {
+            Peer::Unix => None,
+            Peer::Tcp { peer, local } | Peer::Http { peer, local } | Peer::Web { peer, local } => {
+                Some((peer, local))
+            }
+        }
+    }
+
+    /// Whether it came by a way that only this machine has.
+    pub(crate) fn is_near(self) -> bool {
+        self.addresses().is_none_or(|(_, local)| local.ip().to_canonical().is_loopback())
+    }
+}
+
 impl std::fmt::Display for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Peer::Unix => f.write_str("unix"),
-            Peer::Tcp { peer, .. } | Peer::Http { peer, .. } | Peer::Web { peer, .. } => peer.fmt(f),
+        match self.addresses() {
+            None => f.write_str("unix"),
+            Some((peer, _)) => peer.fmt(f),
         }
     }
 }

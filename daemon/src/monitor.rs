@@ -128,10 +128,7 @@ impl Daemon {
                 Peer::Http { .. } => "http",
                 Peer::Web { .. } => "websocket",
             },
-            peer: match client.peer {
-                Peer::Tcp { peer, .. } | Peer::Http { peer, .. } | Peer::Web { peer, .. } => Some(peer),
-                Peer::Unix => None,
-            },
+            peer: client.peer.addresses().map(|(peer, _)| peer),
             user: client.standing.name(),
             age: age(client.since),
             idle: age(client.last_read),

@@ -40,11 +40,9 @@ impl Daemon {
     pub(crate) fn send_info(&mut self, key: Key, ldm: bool) {
         let Some(client) = self.clients.get(key) else { return };
         let manner = self.manner(client.peer);
-        let (host, port, client_ip) = match client.peer {
-            Peer::Tcp { peer, local } | Peer::Http { peer, local } | Peer::Web { peer, local } => {
-                (local.ip().to_string(), local.port(), peer.ip().to_string())
-            }
-            Peer::Unix => (String::new(), 0, String::new()),
+        let (host, port, client_ip) = match client.peer.addresses() {
+            Some((peer, local)) => (local.ip().to_string(), local.port(), peer.ip().to_string()),
+            None => (String::new(), 0, String::new()),
         };
         let info = Info {
             server_id: self.server_id.clone(),

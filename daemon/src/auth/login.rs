@@ -230,15 +230,10 @@ impl Client {
 }
 
 fn source_of(peer: Peer) -> Option<Source> {
-    match peer {
-        Peer::Unix => None,
-        Peer::Tcp { peer, .. } | Peer::Http { peer, .. } | Peer::Web { peer, .. } => {
-            Some(match peer.ip().to_canonical() {
-                IpAddr::V4(address) => u32::from(address).into(),
-                IpAddr::V6(address) => (u128::from(address) >> 64) as u64,
-            })
-        }
-    }
+    peer.addresses().map(|(peer, _)| match peer.ip().to_canonical() {
+        IpAddr::V4(address) => u32::from(address).into(),
+        IpAddr::V6(address) => (u128::from(address) >> 64) as u64,
+    })
 }
 
 /// Whether the signature, in base64 of either kind, is that key's of the nonce's text.

@@ -10,7 +10,6 @@ use super::visit::Awaited;
 use super::work::QUEUE;
 use crate::Daemon;
 use crate::client::Client;
-use crate::listener::Peer;
 use crate::slots::Key;
 use rowcall_wire::{Message, headers, subject};
 use std::time::Duration;
@@ -71,14 +70,10 @@ impl Daemon {
         head: &Head,
         page: bool,
     ) -> Result<Option<String>, Answer<'static>> {
-        let loopback = match client.peer {
-            Peer::Http { local, .. } => local.ip().to_canonical().is_loopback(),
-            _ => true,
-        };
         let rules = Rules {
             hosts: &self.config.http_hosts,
             origins: &self.config.http_cors_origins,
-            loopback,
+            loopback: client.peer.is_near(),
             secret: self.is_secret(client.peer),
         };
         let target = Target::parse(&head.target);

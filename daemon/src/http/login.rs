@@ -103,11 +103,10 @@ impl Daemon {
 /// What is answered to whoever asks: whether the daemon is there, and whether a browser may ask at all,
 /// which it finds out without credentials. And on this machine the pages that hold nothing but numbers.
 fn is_open(head: &Head, peer: Peer) -> bool {
-    let near = matches!(peer, Peer::Http { local, .. } if local.ip().to_canonical().is_loopback());
     match Target::parse(&head.target).and_then(|target| target.call()) {
         _ if head.method == Method::Options => true,
         Some(Call::Page("/healthz" | "/readyz")) => true,
-        Some(Call::Page("/varz" | "/metrics")) => near,
+        Some(Call::Page("/varz" | "/metrics")) => peer.is_near(),
         _ => false,
     }
 }
