@@ -2,6 +2,7 @@
 //! in a way that the library understands, which reads only while it waits for something: an answer
 //! that says why there is none.
 
+use super::permissions::Rights;
 use crate::Daemon;
 use crate::mail;
 use crate::outbox::delivery_subject;
@@ -13,6 +14,11 @@ use rowcall_wire::{Message, headers};
 pub(crate) const FORBIDDEN: &str = "forbidden";
 
 impl Daemon {
+    /// What a client may do; `None` if it is gone or has not logged in.
+    pub(crate) fn rights(&self, key: Key) -> Option<&Rights> {
+        self.clients.get(key)?.standing.rights()
+    }
+
     /// Whether a client may publish this; if not, it is told so.
     pub(crate) fn may_publish(&mut self, from: Key, message: &Message<'_>) -> bool {
         let now = self.now;
@@ -28,9 +34,8 @@ impl Daemon {
     /// who is given events may also say what became of them.
     pub(crate) fn may_settle(&self, from: Key, subject: &[u8]) -> bool {
         let Some(receipt) = self.answered(subject) else { return false };
-        let rights = self.clients.get(from).and_then(|client| client.standing.rights());
         let subject = delivery_subject(receipt.consumer);
-        rights.is_some_and(|rights| rights.may_subscribe(subject.as_bytes(), None))
+        self.rights(from).is_some_and(|rights| rights.may_subscribe(subject.as_bytes(), None))
     }
 
     fn forbid_publish(&mut self, from: Key, message: &Message<'_>) {
@@ -63,8 +68,7 @@ impl Daemon {
         queue: Option<&[u8]>,
         sid: &[u8],
     ) -> bool {
-        let rights = self.clients.get(key).and_then(|client| client.standing.rights());
-        let may = rights.is_some_and(|rights| rights.may_subscribe(filter, queue));
+        let may = self.rights(key).is_some_and(|rights| rights.may_subscribe(filter, queue));
         if !may {
             self.forbid_subscription(key, filter, queue, sid);
         }

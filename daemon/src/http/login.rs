@@ -55,8 +55,7 @@ impl Daemon {
 
     /// Whether whoever asks may publish to this subject.
     pub(super) fn permit_publish(&mut self, key: Key, subject: &[u8]) -> Result<(), Answer<'static>> {
-        let rights = self.clients.get(key).and_then(|client| client.standing.rights());
-        let may = rights.is_some_and(|rights| rights.may_publish(subject));
+        let may = self.rights(key).is_some_and(|rights| rights.may_publish(subject));
         self.permit(may, |stats| &mut stats.forbidden_publish, "publish to this subject")
     }
 
@@ -69,8 +68,8 @@ impl Daemon {
 
     /// Whether whoever asks may say what has become of a durable consumer's event.
     pub(super) fn permit_settling(&mut self, key: Key, receipt: &[u8]) -> Result<(), Answer<'static>> {
-        let rights = self.clients.get(key).and_then(|client| client.standing.rights());
-        let may = rights.is_some_and(|rights| rights.may_publish(receipt)) || self.may_settle(key, receipt);
+        let may = self.rights(key).is_some_and(|rights| rights.may_publish(receipt))
+            || self.may_settle(key, receipt);
         self.permit(may, |stats| &mut stats.forbidden_publish, "settle this consumer's events")
     }
 
@@ -81,8 +80,7 @@ impl Daemon {
         filter: &[u8],
         queue: Option<&[u8]>,
     ) -> Result<(), Answer<'static>> {
-        let rights = self.clients.get(key).and_then(|client| client.standing.rights());
-        let may = rights.is_some_and(|rights| rights.may_subscribe(filter, queue));
+        let may = self.rights(key).is_some_and(|rights| rights.may_subscribe(filter, queue));
         self.permit(may, |stats| &mut stats.forbidden_subscribe, "subscribe to this subject")
     }
 

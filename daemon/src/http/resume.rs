@@ -64,6 +64,7 @@ impl Daemon {
     pub(crate) fn on_recalled(&mut self, recalled: &Recalled) {
         let key = recalled.client;
         let Some((form, filters)) = self.visit(key).and_then(|visit| visit.resumed()) else { return };
+        // Not by way of `rights`, which would keep the counters from being counted up.
         let Some(rights) = self.clients.get(key).and_then(|client| client.standing.rights()) else { return };
         // The file of users may have been read anew since it was asked for.
         if !filters.iter().all(|filter| rights.may_subscribe(filter, None)) {
