@@ -186,18 +186,22 @@ impl Daemon {
             self.subscriptions.get(key).is_some_and(|subscription| subscription.client == from)
         };
         let Some(&found) = Rc::as_ref(&awaiting).plain.iter().find(own) else { return false };
-        let (Some(subscription), Some(client)) = (self.subscriptions.get(found), self.clients.get_mut(from))
-        else {
-            return false;
-        };
+        let Some(subscription) = self.subscriptions.get(found) else { return false };
+        let sid = subscription.sid.clone();
+        self.answer_on(from, &sid, answer);
+        true
+    }
+
+    /// Owes a client what the daemon itself answers on this subscription of its.
+    pub(crate) fn answer_on(&mut self, key: Key, sid: &[u8], answer: &Message<'_>) {
+        let Some(client) = self.clients.get_mut(key) else { return };
         let before = client.owed.len();
         self.round.begin_message();
-        self.round.message(&mut client.owed, &subscription.sid, answer, true);
-        Self::mark_dirty(&mut self.dirty, from, client);
+        self.round.message(&mut client.owed, sid, answer, true);
+        Self::mark_dirty(&mut self.dirty, key, client);
         if client.is_behind(before, self.config.max_pending.0) {
-            self.leave(from, Reason::SlowPending);
+            self.leave(key, Reason::SlowPending);
         }
-        true
     }
 }
 

@@ -77,19 +77,12 @@ impl Daemon {
 
     /// Tells a client that it may not, or no longer, subscribe to this.
     pub(crate) fn forbid_subscription(&mut self, key: Key, filter: &[u8], queue: Option<&[u8]>, sid: &[u8]) {
-        let Some(client) = self.clients.get_mut(key) else { return };
+        let Some(client) = self.clients.get(key) else { return };
         if client.standing.is_library {
             self.stats.forbidden_sql += 1;
             let (body, header_len) = forbidden();
-            let before = client.owed.len();
-            self.round.begin_message();
             let answer = Message { subject: filter, reply: None, body: &body, header_len };
-            self.round.message(&mut client.owed, sid, &answer, true);
-            Self::mark_dirty(&mut self.dirty, key, client);
-            if client.is_behind(before, self.config.max_pending.0) {
-                self.leave(key, Reason::SlowPending);
-            }
-            return;
+            return self.answer_on(key, sid, &answer);
         }
         self.stats.forbidden_subscribe += 1;
         // A stream of events that has lost a subject ends; whoever asks again is told why.
