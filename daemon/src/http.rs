@@ -121,11 +121,7 @@ impl Daemon {
     /// than he reads. Says whether one has just been answered.
     fn pause(&mut self, key: Key) -> bool {
         let now = self.now;
-        let paused = self.visit(key).is_some_and(|visit| visit.pause(now));
-        if paused {
-            self.timers.set(now + NEXT_TURN, Timer::Client(key));
-        }
-        paused
+        self.visit(key).is_some_and(|visit| visit.pause(now))
     }
 
     /// All that an HTTP peer was owed is written: what it has sent ahead may be looked at.

@@ -1,6 +1,7 @@
 //! The path of a message: who gets it, and what happens when nobody does. Only buffers are written
 //! here; the end of the turn writes to sockets.
 
+use crate::Daemon;
 use crate::client;
 use crate::http::Delivered;
 use crate::listener::Peer;
@@ -8,7 +9,6 @@ use crate::mail;
 use crate::outbox::{self, Outbox};
 use crate::slots::Key;
 use crate::stats::Reason;
-use crate::{Daemon, Timer};
 use rowcall_wire::{Message, encode, headers, subject};
 use std::rc::Rc;
 
@@ -141,8 +141,7 @@ impl Daemon {
                 match self.http.deliver(visit, &mut self.round, &mut client.owed, message, ours, self.now) {
                     None => return false,
                     Some(Delivered::Before) => return true,
-                    Some(Delivered::Answer) => self.timers.set(self.now, Timer::Client(subscription.client)),
-                    Some(Delivered::Event) => {}
+                    Some(Delivered::Answer | Delivered::Event) => {}
                 }
             }
         }
