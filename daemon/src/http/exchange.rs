@@ -9,6 +9,7 @@ use super::target::{Call, Parameters, Target, Verdict};
 use super::visit::Awaited;
 use super::work::QUEUE;
 use crate::Daemon;
+use crate::auth::checker::random;
 use crate::client::Client;
 use crate::slots::Key;
 use rowcall_wire::{Message, headers, subject};
@@ -194,12 +195,7 @@ impl Daemon {
         let form = Form::named(parameters.all("format").next());
         let form = form.ok_or_else(|| bad_request("format: expected \"payload\" or \"json\"".into()))?;
         for filter in &filters {
-            check_filter(filter)?;
-            if self.is_for_workers(filter) {
-                return Err(bad_request(
-                    "a durable consumer's events go to workers, who acknowledge them".into(),
-                ));
-            }
+            self.check_listening(filter)?;
             self.permit_subscribe(key, filter, None)?;
         }
         let filters = filters.into_iter().map(<[u8]>::to_vec).collect();
@@ -300,7 +296,5 @@ fn options(head: &Head, call: Option<&Call>) -> Answer<'static> {
 
 /// What nobody can guess: 128 bits, in digits of a subject's token.
 pub(super) fn secret() -> Result<String, getrandom::Error> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes)?;
-    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
+    Ok(format!("{:032x}", u128::from_ne_bytes(random()?)))
 }
