@@ -11,13 +11,14 @@ use crate::Daemon;
 use crate::client::Client;
 use crate::listener::Peer;
 use crate::slots::Key;
+use crate::subjects::INBOX;
 use connz::Connection;
 use std::time::{Duration, SystemTime};
 use subsz::Shown;
 pub(crate) use usage::Usage;
 
-/// What inboxes begin with, by every client's convention.
-const INBOX: &[u8] = b"_INBOX.";
+/// Things on one page unless asked otherwise: the reference's number.
+const LIMIT: usize = 1024;
 
 /// One page.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ impl Daemon {
     /// The page of that path, if there is one. `query` is what stands behind the question mark.
     pub(crate) fn monitored(&mut self, path: &str, query: &str) -> Option<Page> {
         Some(match path {
-            "/healthz" => Page::json(200, "{\"status\":\"ok\"}\n".into()),
+            "/healthz" => Page::well(),
             "/readyz" => self.readiness(),
             "/varz" => Page::json(200, varz::render(&self.snapshot())),
             "/metrics" => metrics::page(&self.snapshot()),
@@ -72,7 +73,7 @@ impl Daemon {
             (None, Some("waiting")) => {
                 format!("the outbox is not read: {}", outbox["why"].as_str().unwrap_or_default())
             }
-            (None, _) => return Page::json(200, "{\"status\":\"ok\"}\n".into()),
+            (None, _) => return Page::well(),
         };
         Page::json(503, format!("{}\n", serde_json::json!({ "status": "unavailable", "error": why })))
     }
@@ -83,7 +84,7 @@ impl Daemon {
             config: &self.config,
             stats: &self.stats,
             server_id: &self.server_id,
-            now: self.stats.started + self.uptime(),
+            now: self.wall_clock(),
             usage: self.usage,
             connections: self.clients.len() - self.http.open,
             subscriptions: self.subscriptions.len(),
@@ -94,8 +95,9 @@ impl Daemon {
         }
     }
 
-    fn uptime(&self) -> Duration {
-        self.now.saturating_duration_since(self.began)
+    /// The time of day at which this turn began.
+    fn wall_clock(&self) -> SystemTime {
+        self.stats.started + self.now.saturating_duration_since(self.began)
     }
 
     /// Those who came by HTTP are shown while they listen.
@@ -113,8 +115,7 @@ impl Daemon {
         for connection in page.iter_mut().filter(|_| wanted.subscriptions.is_some()) {
             connection.subscriptions_shown = self.subscriptions_of(connection.key, &mut room);
         }
-        let now = self.stats.started + self.uptime();
-        Page::json(200, connz::render(&self.server_id, now, total, &wanted, &page))
+        Page::json(200, connz::render(&self.server_id, self.wall_clock(), total, &wanted, &page))
     }
 
     fn connection<'a>(&self, key: Key, client: &'a Client) -> Connection<'a> {
@@ -172,21 +173,31 @@ impl Daemon {
             Err(wrong) => return Page::wrong(wrong),
         };
         let index = self.subjects.activity();
-        let chosen = |subscription: &&crate::client::Subscription| wanted.is_about(&subscription.filter);
-        let all = || self.subscriptions.iter().filter(|(_, subscription)| chosen(subscription));
-        let listed = wanted.list.then(|| {
-            let shown = all().skip(wanted.offset).take(wanted.limit).filter_map(|(key, _)| self.shown(key));
-            (all().count(), shown.collect())
-        });
-        let now = self.stats.started + self.uptime();
-        Page::json(
-            200,
-            subsz::render(&self.server_id, now, self.subscriptions.len(), &index, &wanted, listed),
-        )
+        let listed = wanted.list.then(|| self.listed(&wanted));
+        let (now, count) = (self.wall_clock(), self.subscriptions.len());
+        Page::json(200, subsz::render(&self.server_id, now, count, &index, &wanted, listed))
+    }
+
+    /// How many subscriptions are to be listed, and those of them that go on this page.
+    fn listed(&self, wanted: &subsz::Wanted) -> (usize, Vec<Shown<'_>>) {
+        let page = wanted.offset..wanted.offset.saturating_add(wanted.limit);
+        let (mut total, mut shown) = (0, Vec::new());
+        for (key, _) in self.subscriptions.iter().filter(|(_, it)| wanted.is_about(&it.filter)) {
+            if page.contains(&total) {
+                shown.extend(self.shown(key));
+            }
+            total += 1;
+        }
+        (total, shown)
     }
 }
 
 impl Page {
+    /// Says that all is as it should be.
+    fn well() -> Page {
+        Page::json(200, "{\"status\":\"ok\"}\n".into())
+    }
+
     fn json(status: u16, body: String) -> Page {
         Page { status, kind: "application/json", body }
     }
@@ -217,6 +228,11 @@ fn span(time: Duration) -> String {
         }
     }
     text
+}
+
+/// How many things are asked for; none is as many as usual.
+fn limit(value: &str) -> Result<usize, String> {
+    number("limit", value).map(|wanted| if wanted == 0 { LIMIT } else { wanted })
 }
 
 /// A number out of a query.

@@ -13,7 +13,7 @@ use std::rc::Rc;
 const CACHE_MAX: usize = 4096;
 
 /// The prefix of subjects that are used once, by every client's convention.
-const INBOX: &[u8] = b"_INBOX.";
+pub(crate) const INBOX: &[u8] = b"_INBOX.";
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 

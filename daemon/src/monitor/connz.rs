@@ -1,16 +1,13 @@
 //! `/connz`: who is connected, as JSON, under the names that the reference's tools read.
 
 use super::subsz::Shown;
-use super::{number, span, stamp};
+use super::{LIMIT, limit, number, span, stamp};
 use crate::client::Traffic;
 use crate::slots::Key;
 use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
-
-/// Connections on one page unless asked otherwise: the reference's number.
-const LIMIT: usize = 1024;
 
 /// One connection.
 pub(super) struct Connection<'a> {
@@ -76,7 +73,7 @@ impl Wanted {
             match &*name {
                 "sort" => wanted.sort = Sort::from_name(&value)?,
                 "offset" => wanted.offset = number(&name, &value)?,
-                "limit" => wanted.limit = Some(number(&name, &value)?).filter(|&n| n > 0).unwrap_or(LIMIT),
+                "limit" => wanted.limit = limit(&value)?,
                 "cid" => wanted.cid = Some(number(&name, &value)? as u64),
                 "state" => wanted.none = is_closed_only(&value)?,
                 "subs" => {

@@ -1,7 +1,7 @@
 //! `/subsz`: the index of subscriptions and what is asked of it, as JSON, under the names that the
 //! reference's tools read; on request, the subscriptions themselves.
 
-use super::{number, stamp};
+use super::{LIMIT, limit, number, stamp};
 use crate::subjects::Activity;
 use rowcall_wire::subject;
 use serde_json::{Value, json};
@@ -10,9 +10,6 @@ use std::time::SystemTime;
 /// Subscriptions on one page, however many are asked for: writing them takes about a millisecond a
 /// thousand, and everyone else waits meanwhile.
 pub(super) const SHOWN_MAX: usize = 10_000;
-
-/// Subscriptions on one page unless asked otherwise: the reference's number.
-const LIMIT: usize = 1024;
 
 /// One subscription.
 #[derive(Debug)]
@@ -63,7 +60,7 @@ impl Wanted {
             match &*name {
                 "subs" => wanted.list = matches!(&*value, "1" | "t" | "true"),
                 "offset" => wanted.offset = number(&name, &value)?,
-                "limit" => wanted.limit = Some(number(&name, &value)?).filter(|&n| n > 0).unwrap_or(LIMIT),
+                "limit" => wanted.limit = limit(&value)?,
                 "test"
                     if subject::is_literal(value.as_bytes()) && subject::valid_filter(value.as_bytes()) =>
                 {
