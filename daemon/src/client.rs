@@ -18,7 +18,6 @@ use crate::stats::Reason;
 use crate::transport::Transport;
 use crate::{Daemon, Handler};
 use hashbrown::HashTable;
-use nix::errno::Errno;
 use rowcall_wire::parse::{self, Limits, Step};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -277,8 +276,7 @@ impl Daemon {
         let room =
             if own { (client.partial_wants - client.partial.len()).min(input.len()) } else { input.len() };
         let read = match nix::unistd::read(&client.transport, &mut input[at..room]) {
-            Ok(0) => self.on_end_of_input(key),
-            Ok(read) => {
+            Ok(read) if read > 0 => {
                 client.last_read = self.now;
                 if own {
                     client.partial.extend_from_slice(&input[..read]);
@@ -291,8 +289,7 @@ impl Daemon {
                 }
                 read
             }
-            Err(Errno::EAGAIN | Errno::EINTR) => 0,
-            Err(errno) => self.on_broken(key, errno),
+            nothing => self.on_nothing_read(key, nothing),
         };
         self.input = input;
         self.hold_if_lagging(key);

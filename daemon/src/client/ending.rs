@@ -69,6 +69,15 @@ impl Daemon {
         self.leaving = leaving;
     }
 
+    /// A read has brought nothing. Gives the number of bytes that came: none.
+    pub(super) fn on_nothing_read(&mut self, key: Key, read: Result<usize, Errno>) -> usize {
+        match read {
+            Ok(_) => self.on_end_of_input(key),
+            Err(Errno::EAGAIN | Errno::EINTR) => 0,
+            Err(errno) => self.on_broken(key, errno),
+        }
+    }
+
     /// Its input has ended. Gives the number of bytes that came: none.
     pub(super) fn on_end_of_input(&mut self, key: Key) -> usize {
         if let Some(client) = self.clients.get_mut(key) {

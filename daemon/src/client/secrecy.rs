@@ -10,7 +10,6 @@ use crate::slots::Key;
 use crate::stats::Reason;
 use crate::transport::{Fault, Transport};
 use crate::websocket::Code;
-use nix::errno::Errno;
 use std::fmt::Display;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -65,8 +64,7 @@ impl Daemon {
         }
         let mut input = std::mem::take(&mut self.input);
         let read = match nix::unistd::read(&client.transport, &mut input) {
-            Ok(0) => self.on_end_of_input(key),
-            Ok(read) => {
+            Ok(read) if read > 0 => {
                 client.last_read = self.now;
                 if !client.transport.is_awaiting() || self.begin_secrecy(key, input[0]) {
                     self.take_secret(key, &input[..read]);
@@ -75,8 +73,7 @@ impl Daemon {
                 }
                 read
             }
-            Err(Errno::EAGAIN | Errno::EINTR) => 0,
-            Err(errno) => self.on_broken(key, errno),
+            nothing => self.on_nothing_read(key, nothing),
         };
         self.input = input;
         self.hold_if_lagging(key);
