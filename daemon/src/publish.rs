@@ -15,13 +15,13 @@ use std::rc::Rc;
 impl Daemon {
     /// A client publishes. Says whether anyone takes it.
     pub(crate) fn on_publish(&mut self, from: Key, message: &Message<'_>) -> bool {
-        let Some(client) = self.clients.get(from) else { return false };
+        let Some(client) = self.clients.get_mut(from) else { return false };
         let wants = client.wants;
         let (local, free) = (matches!(client.peer, Peer::Unix), client.standing.publishes_freely);
-        if local && self.on_word_of_library(message) {
+        if local && subject::is_for_daemon(message.subject) {
+            self.on_word_of_library(message);
             return true;
         }
-        let Some(client) = self.clients.get_mut(from) else { return false };
         client.traffic.in_msgs += 1;
         client.traffic.in_bytes += message.body.len() as u64;
         self.stats.in_msgs += 1;
@@ -57,15 +57,14 @@ impl Daemon {
         heard
     }
 
-    /// Does what only the library says, to the daemon alone; says whether it was that.
-    fn on_word_of_library(&mut self, message: &Message<'_>) -> bool {
+    /// Does what only the library says, to the daemon alone.
+    fn on_word_of_library(&mut self, message: &Message<'_>) {
         match message.subject {
             subject::POKE => self.outbox.iter().for_each(Outbox::poke),
             subject::RESULT => self.on_result(message),
             subject::TAKEN => self.on_taken(message.payload()),
-            _ => return false,
+            _ => {}
         }
-        true
     }
 
     /// Owes the message to everyone who subscribes to its subject, counts it if nobody does, and says

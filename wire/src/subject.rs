@@ -16,6 +16,11 @@ pub const RESULT: &[u8] = b"_ROWCALL.result";
 /// Where the library says that it has the reply; the payload is the ticket.
 pub const TAKEN: &[u8] = b"_ROWCALL.taken";
 
+/// Whether this is where the library speaks to the daemon itself: [`POKE`], [`RESULT`], [`TAKEN`].
+pub fn is_for_daemon(subject: &[u8]) -> bool {
+    [POKE, RESULT, TAKEN].contains(&subject)
+}
+
 /// Why a subject cannot be published to. Stricter than the reference, which takes anything from
 /// clients: ours refuse early what could only go wrong later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -30,7 +30,8 @@ impl Connection {
     /// Whether SQL may publish to this. What is known may be out of date, so before a call is refused
     /// it is looked whether the daemon has said something else since.
     pub(super) fn may_publish(&mut self, subject: &[u8]) -> Result<bool, Fail> {
-        if self.rule.permits(subject) || is_ours(subject) {
+        // What it says to the daemon itself is always allowed.
+        if self.rule.permits(subject) || subject::is_for_daemon(subject) {
             return Ok(true);
         }
         for _ in 0..READS_MAX {
@@ -59,11 +60,6 @@ impl Connection {
             Err(_) => Err(Fail::Broken(Reason::BadPeer)),
         }
     }
-}
-
-/// What the library says to the daemon itself is always allowed.
-fn is_ours(subject: &[u8]) -> bool {
-    [subject::POKE, subject::RESULT, subject::TAKEN].contains(&subject)
 }
 
 #[cfg(test)]
