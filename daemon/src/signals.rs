@@ -41,7 +41,7 @@ impl Daemon {
             let number = Signal::try_from(signal.ssi_signo as i32);
             let name = number.map_or("a signal", Signal::as_str);
             if number == Ok(Signal::SIGHUP) {
-                tracing::info!(from_pid = signal.ssi_pid, "told to read the configuration again");
+                tracing::info!(from_pid = signal.ssi_pid, "told to reload");
                 self.reload();
             } else {
                 tracing::info!(signal = name, from_pid = signal.ssi_pid, "told to leave");
