@@ -15,7 +15,7 @@ LIBRARY := rowcall_$(subst .,_,$(VERSION)).so
 # are busy themselves, so not many more.
 export RUST_TEST_THREADS ?= 3
 
-.PHONY: build release demo test check servers clients e2e bench soak install
+.PHONY: build release demo test check tests servers clients e2e bench soak install
 
 build:
 	tests/packages.sh build
@@ -31,11 +31,17 @@ demo: release
 
 test: check e2e
 
-check: build
+# Always the whole workspace: each choice of packages would compile the dependencies once more, with
+# just the features that these need.
+check: tests
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy -p rowcall-tests --test soak -- -D warnings
-	cargo test --workspace --exclude rowcall-tests
+	cargo clippy --workspace --test soak -- -D warnings
+	cargo test --workspace --lib --bins
+
+tests:
+	tests/packages.sh build
+	cargo build --workspace --all-targets
 
 # A server or client that cannot be had fails in CI; elsewhere its tests are skipped by name.
 servers:
@@ -46,8 +52,8 @@ clients:
 	tests/packages.sh test
 	tests/clients.sh $(CACHE)/clients || test -z "$$CI"
 
-e2e: build servers clients
-	cargo test -p rowcall-tests --test e2e
+e2e: tests servers clients
+	cargo test --workspace --test e2e
 
 bench: release
 	tests/packages.sh bench
