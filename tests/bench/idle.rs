@@ -70,7 +70,8 @@ fn compare(name: &str, few: &Crowded, crowd: &Crowded, load: impl Fn(&Place) -> 
 impl Crowded {
     fn start() -> Crowded {
         let folder = harness::folder();
-        let daemon = Daemon::start(&folder.path().join("rowcall.sock"));
+        // What HTTP does not need of the descriptors is left for these.
+        let daemon = Daemon::with_settings(folder.path(), "max_http_connections = 16\n");
         Crowded { daemon, idle: Vec::new(), _folder: folder }
     }
 
