@@ -62,6 +62,12 @@ impl Failure {
         Failure { code: 7, text: text.into() }
     }
 
+    /// The same, with more to say about it.
+    pub(crate) fn with(mut self, more: &str) -> Failure {
+        self.text.push_str(more);
+        self
+    }
+
     /// The number for the script.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)

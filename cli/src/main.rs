@@ -24,7 +24,9 @@ mod stream;
 mod subscription;
 mod tables;
 mod uninstall;
+mod unwatch;
 mod user;
+mod watch;
 
 use clap::{ArgAction, Parser, Subcommand};
 use failure::Failure;
@@ -53,6 +55,10 @@ enum Command {
     Install(install::Install),
     /// Drop the SQL functions and remove the library
     Uninstall(uninstall::Uninstall),
+    /// Tell of a table's changes: write the triggers that do
+    Watch(watch::Watch),
+    /// Tell of them no more
+    Unwatch(unwatch::Unwatch),
     /// Show messages as they come, until Ctrl-C
     Listen(listen::Listen),
     /// Publish one message
@@ -98,6 +104,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
     match arguments.command {
         Command::Install(install) => install.run(json),
         Command::Uninstall(uninstall) => uninstall.run(json),
+        Command::Watch(watch) => watch.run(json),
+        Command::Unwatch(unwatch) => unwatch.run(json),
         Command::Listen(listen) => listen.run(json),
         Command::Notify(notify) => notify.run(),
         Command::Request(request) => request.run(json),

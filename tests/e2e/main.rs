@@ -49,4 +49,5 @@ mod tidy;
 mod tls;
 mod users;
 mod wait;
+mod watch;
 mod websocket;

@@ -10,7 +10,7 @@ use std::thread;
 use tempfile::TempDir;
 
 /// Subcommands that speak to the database server; the others speak to the daemon.
-const DATABASE: [&str; 5] = ["install", "uninstall", "consumer", "parked", "status"];
+const DATABASE: [&str; 7] = ["install", "uninstall", "consumer", "parked", "status", "watch", "unwatch"];
 
 /// A server and its daemon. They end in this order, and their folder goes last.
 pub struct Site {

@@ -146,9 +146,13 @@ impl Function for Poke {
 }
 
 impl IntegerFunction for Poke {
-    /// It only saves time: nothing is lost when it is not sent, so it is no event that is counted.
+    /// It only saves time: nothing is lost when it is not sent, so it is no event that is counted. NULL
+    /// says that there was no table to write an event into, and that is.
     fn call(&mut self, args: &Args<'_>) -> i64 {
-        let Some(id) = args.bytes(0) else { return 0 };
+        let Some(id) = args.bytes(0) else {
+            counters::drop_one(Reason::NoOutbox);
+            return 0;
+        };
         let sent = link::may_poke()
             && link::with(|link| link.publish(subject::POKE, |body| link::copy(body, id))).is_ok();
         i64::from(sent)

@@ -50,6 +50,8 @@ pub(crate) enum Reason {
     Refused,
     /// Who listens on the socket does not speak the protocol.
     BadPeer,
+    /// The tables of committed mode are not there, or may not be written.
+    NoOutbox,
     /// The server is out of memory.
     NoMemory,
     /// A fault in this library, caught.
@@ -57,7 +59,7 @@ pub(crate) enum Reason {
 }
 
 /// Every reason, in the order of the counters, with its name for SQL.
-const REASONS: [(Reason, &str); 23] = [
+const REASONS: [(Reason, &str); 24] = [
     (Reason::NoDaemon, "no_daemon"),
     (Reason::Stalled, "stalled"),
     (Reason::BadSubject, "bad_subject"),
@@ -79,6 +81,7 @@ const REASONS: [(Reason, &str); 23] = [
     (Reason::Forbidden, "forbidden"),
     (Reason::Refused, "refused"),
     (Reason::BadPeer, "bad_peer"),
+    (Reason::NoOutbox, "no_outbox"),
     (Reason::NoMemory, "no_memory"),
     (Reason::Panic, "panic"),
 ];

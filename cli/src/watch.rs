@@ -1,0 +1,227 @@
+//! `rowcall watch`: the triggers that tell of a table's changes. Their text is made in watch/trigger.rs, put
+//! there by watch/catalog.rs; docs/watch.md says what they promise.
+
+pub(crate) mod catalog;
+mod columns;
+mod list;
+mod plan;
+mod subject;
+pub(crate) mod table;
+mod trigger;
+
+use crate::failure::Failure;
+use crate::install::ask;
+use crate::server::{HEADING, ServerArgs};
+use crate::{output, schema, span};
+use catalog::Catalog;
+use clap::Args;
+use columns::{BigNumbers, Column};
+use plan::{Mode, Op, Plan};
+use serde_json::json;
+use table::Table;
+
+const AFTER_HELP: &str = "\
+Examples:
+  rowcall watch shop.orders
+  rowcall watch shop.orders --on update --only-changed --when 'NEW.total > 100'
+  rowcall watch 'shop.*' --print
+
+Each change becomes an event as Debezium writes it: before, after, source, op
+(c, u, d), ts_ms; on the subject shop.orders.insert, .update or .delete.
+Watching a table again replaces what its watch was. SET @rowcall_off = 1 keeps
+a session's changes quiet.
+
+Triggers see no TRUNCATE, no row that a foreign key changes (ON DELETE CASCADE
+and the like), and nothing on a replica that takes rows from its source.";
+
+/// What whoever watches should know, whatever the table.
+const BLIND: &str =
+    "not seen by triggers: TRUNCATE, rows that foreign keys change, rows that replication brings";
+
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Watch {
+    /// Tables to watch, as DB.TABLE; DB.* is all of a database's
+    #[arg(required_unless_present_any = ["list", "refresh"], value_name = "DB.TABLE")]
+    tables: Vec<String>,
+
+    /// Changes to tell of
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["insert", "update", "delete"], value_name = "CHANGE,…")]
+    on: Vec<Op>,
+
+    /// Columns to show, instead of all
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
+    columns: Vec<String>,
+
+    /// Tell of an update only if a column that is shown has changed
+    #[arg(long)]
+    only_changed: bool,
+
+    /// Tell only of rows for which this SQL condition holds; it sees them as NEW.column and OLD.column
+    #[arg(long, value_name = "CONDITION")]
+    when: Option<String>,
+
+    /// Where events go; {db}, {table}, {op} and {key} are put in
+    #[arg(long, value_name = "PATTERN", default_value = subject::USUAL)]
+    subject: String,
+
+    /// When events leave
+    #[arg(long, value_enum, default_value_t)]
+    mode: Mode,
+
+    /// Columns that say what an event is about, instead of the primary key: events with one key reach
+    /// each durable consumer in the order of their commits
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
+    key: Vec<String>,
+
+    /// How BIGINT and DECIMAL are written
+    #[arg(long, value_enum, default_value_t)]
+    big_numbers: BigNumbers,
+
+    /// How long to wait for a table that an open transaction holds; everyone who comes later waits behind us
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = lock_wait)]
+    lock_wait: u64,
+
+    /// Change nothing; show the SQL
+    #[arg(long)]
+    print: bool,
+
+    /// Show what is watched, and whether the tables have changed since
+    #[arg(long, conflicts_with_all = ["print", "refresh"])]
+    list: bool,
+
+    /// Write the triggers anew where the table's columns have changed, or where some are missing
+    #[arg(long, conflicts_with = "print")]
+    refresh: bool,
+
+    #[command(flatten, next_help_heading = HEADING)]
+    server: ServerArgs,
+}
+
+impl Watch {
+    pub(crate) fn run(self, json: bool) -> Result<(), Failure> {
+        let named = self.tables.iter().map(|text| Table::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        if let Some(table) = named.iter().find(|table| is_system(&table.schema)) {
+            return Err(Failure::usage(format!("{table}: the tables of {} cannot be watched", table.schema)));
+        }
+        let mut catalog = Catalog::new(self.server.connect()?, self.lock_wait)?;
+        if self.list {
+            return list::show(&mut catalog, &named, json);
+        }
+        if self.refresh {
+            return list::refresh(&mut catalog, &named, json);
+        }
+        let mut tables = Vec::new();
+        for table in &named {
+            tables.extend(catalog.find(table)?);
+        }
+        if self.print {
+            return self.print(&mut catalog, &tables);
+        }
+        self.check_mode(&mut catalog)?;
+        for table in &tables {
+            let columns = catalog.columns(table)?;
+            let plan = self.plan(&mut catalog, table, &columns)?;
+            let again = catalog.put(table, &plan, &columns)?;
+            say(&mut catalog, table, &plan, if again { "changed" } else { "watched" }, json)?;
+        }
+        if !json {
+            eprintln!("{BLIND}");
+        }
+        Ok(())
+    }
+
+    /// What was asked for, as far as this table has it.
+    fn plan(&self, catalog: &mut Catalog, table: &Table, columns: &[Column]) -> Result<Plan, Failure> {
+        let primary = catalog.primary_key(table)?;
+        let key = if self.key.is_empty() { primary } else { canonical(&self.key, "--key", table, columns)? };
+        subject::check(&self.subject, table)?;
+        if subject::holds_key(&self.subject) && key.is_empty() {
+            return Err(Failure::usage(format!(
+                "{table} has no primary key; name the columns of {{key}} with --key"
+            )));
+        }
+        Ok(Plan {
+            on: Op::ALL.into_iter().filter(|op| self.on.contains(op)).collect(),
+            columns: canonical(&self.columns, "--columns", table, columns)?,
+            only_changed: self.only_changed,
+            when: self.when.clone(),
+            mode: self.mode,
+            subject: self.subject.clone(),
+            key,
+            big_numbers: self.big_numbers,
+            seen: columns.iter().map(|column| (column.name.clone(), column.definition.clone())).collect(),
+        })
+    }
+
+    fn print(&self, catalog: &mut Catalog, tables: &[Table]) -> Result<(), Failure> {
+        let mut text = String::from("SET NAMES utf8mb4;\nSET SESSION sql_mode = '';\nDELIMITER //\n");
+        for table in tables {
+            let columns = catalog.columns(table)?;
+            let plan = self.plan(catalog, table, &columns)?;
+            for (_, create) in catalog.statements(table, &plan, &columns)? {
+                text.push_str(&format!("\n{create} //\n"));
+            }
+        }
+        text.push_str("\nDELIMITER ;\n");
+        output::bytes(text.as_bytes())
+    }
+
+    /// What the triggers call must be there.
+    fn check_mode(&self, catalog: &mut Catalog) -> Result<(), Failure> {
+        match self.mode {
+            Mode::Committed => schema::check(catalog.connection()),
+            Mode::Instant => ask(catalog.connection(), "SELECT rowcall_version()").map(drop).map_err(|_| {
+                Failure::other("the functions are not on this server: `rowcall install` puts them there")
+            }),
+        }
+    }
+}
+
+/// Whether a database is the server's own, or ours.
+fn is_system(schema: &str) -> bool {
+    let all = ["mysql", "sys", "information_schema", "performance_schema", "rowcall"];
+    all.iter().any(|name| schema.eq_ignore_ascii_case(name))
+}
+
+/// Columns by their names as the table has them.
+fn canonical(
+    names: &[String],
+    flag: &str,
+    table: &Table,
+    columns: &[Column],
+) -> Result<Vec<String>, Failure> {
+    let find = |name: &String| {
+        let same = |column: &&Column| column.name.to_lowercase() == name.to_lowercase();
+        let found = columns.iter().find(same).map(|column| column.name.clone());
+        found.ok_or_else(|| Failure::usage(format!("{flag}: {table} has no column {name}")))
+    };
+    names.iter().map(find).collect()
+}
+
+/// One table has been dealt with.
+fn say(catalog: &mut Catalog, table: &Table, plan: &Plan, done: &str, json: bool) -> Result<(), Failure> {
+    let filter = subject::filter(&plan.subject, table, &plan.on);
+    let on: Vec<&str> = plan.on.iter().map(|op| op.name()).collect();
+    let cascades = catalog.cascades(table)?;
+    if json {
+        let line = json!({
+            "table": table.to_string(), "on": on, "mode": plan.mode.name(), "subject": filter, "done": done, "unseen": cascades,
+        });
+        return output::line(&line.to_string());
+    }
+    output::line(&format!(
+        "{done} {table}: {}, {}; rowcall listen '{filter}'",
+        on.join(", "),
+        plan.mode.name()
+    ))?;
+    for cascade in cascades {
+        eprintln!("{table}: its triggers do not see {cascade}");
+    }
+    Ok(())
+}
+
+/// Seconds, rounded up: the server counts no less than one.
+pub(crate) fn lock_wait(text: &str) -> Result<u64, String> {
+    span::parse(text).map(|milliseconds| milliseconds.div_ceil(1000).max(1))
+}

@@ -1,0 +1,263 @@
+//! What the server says of tables and their triggers, and how ours are put there and taken away. What
+//! stands in them is trigger.rs's business.
+
+use super::columns::{Column, identifier};
+use super::plan::{self, Op, Plan};
+use super::table::Table;
+use super::trigger::{self, Trigger};
+use crate::failure::Failure;
+use rowcall_mysql::{Connection, Error, quoted};
+
+/// The server, to whoever watches.
+pub(crate) struct Catalog {
+    connection: Connection,
+    mariadb: bool,
+}
+
+/// An AFTER trigger that is there.
+#[derive(Clone, Debug)]
+pub(crate) struct Existing {
+    pub(crate) name: String,
+    pub(crate) event: String,
+    /// What it was asked to do, if it is ours.
+    pub(crate) plan: Option<Plan>,
+}
+
+impl Catalog {
+    /// Makes the session one that creates triggers: they keep its SQL mode, and that forbids nothing.
+    /// `patience` is for how many seconds it waits for a table that someone holds, and everyone else behind it.
+    pub(crate) fn new(mut connection: Connection, patience: u64) -> Result<Catalog, Failure> {
+        let version =
+            connection.value("SELECT VERSION()").map_err(|error| cannot("ask the server", &error))?;
+        let version = version.unwrap_or_default();
+        if version.starts_with("5.") {
+            return Err(Failure::other(format!(
+                "this server is {version}; watching needs MySQL 8.0 or MariaDB 10.6 at least"
+            )));
+        }
+        let mut catalog = Catalog { connection, mariadb: version.contains("MariaDB") };
+        catalog.run("SET SESSION sql_mode = ''")?;
+        catalog.run(&format!("SET SESSION lock_wait_timeout = {patience}"))?;
+        Ok(catalog)
+    }
+
+    pub(crate) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    fn run(&mut self, sql: &str) -> Result<(), Failure> {
+        self.connection.query(sql).map(drop).map_err(|error| cannot(sql, &error))
+    }
+
+    /// Rows of text; NULL is nothing.
+    fn rows(&mut self, sql: &str) -> Result<Vec<Vec<String>>, Failure> {
+        let outcome =
+            self.connection.query(sql).map_err(|error| cannot("read information_schema", &error))?;
+        let text = |value: &Option<Vec<u8>>| {
+            String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned()
+        };
+        Ok(outcome.rows.iter().map(|row| row.iter().map(text).collect()).collect())
+    }
+
+    /// The tables that a name means: itself, or all of its schema.
+    pub(crate) fn find(&mut self, table: &Table) -> Result<Vec<Table>, Failure> {
+        let one =
+            if table.is_all() { String::new() } else { format!(" AND TABLE_NAME = {}", quoted(&table.name)) };
+        let rows = self.rows(&format!(
+            "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND \
+             TABLE_SCHEMA = {}{one} ORDER BY 2",
+            quoted(&table.schema)
+        ))?;
+        if rows.is_empty() {
+            return Err(Failure::other(format!("there is no table {table}, or the account may not see it")));
+        }
+        Ok(rows.into_iter().map(named).collect())
+    }
+
+    pub(crate) fn columns(&mut self, table: &Table) -> Result<Vec<Column>, Failure> {
+        Column::of(&mut self.connection, table, self.mariadb)
+    }
+
+    /// The columns of its primary key, in their order.
+    pub(crate) fn primary_key(&mut self, table: &Table) -> Result<Vec<String>, Failure> {
+        let rows = self.rows(&format!(
+            "SELECT COLUMN_NAME FROM information_schema.STATISTICS WHERE {} AND INDEX_NAME = 'PRIMARY' ORDER BY SEQ_IN_INDEX",
+            is(table, "TABLE_SCHEMA", "TABLE_NAME")
+        ))?;
+        Ok(rows.into_iter().flatten().collect())
+    }
+
+    /// Foreign keys that change its rows, which no trigger sees: each in words.
+    pub(crate) fn cascades(&mut self, table: &Table) -> Result<Vec<String>, Failure> {
+        let rows = self.rows(&format!(
+            "SELECT CONCAT(IF(DELETE_RULE IN ('CASCADE', 'SET NULL'), CONCAT('ON DELETE ', DELETE_RULE), CONCAT('ON UPDATE ', UPDATE_RULE)), \
+             ' from ', REFERENCED_TABLE_NAME) FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE {} AND \
+             (DELETE_RULE IN ('CASCADE', 'SET NULL') OR UPDATE_RULE IN ('CASCADE', 'SET NULL')) ORDER BY 1",
+            is(table, "CONSTRAINT_SCHEMA", "TABLE_NAME")
+        ))?;
+        Ok(rows.into_iter().flatten().collect())
+    }
+
+    /// Its AFTER triggers, in the order in which they run.
+    pub(crate) fn triggers(&mut self, table: &Table) -> Result<Vec<Existing>, Failure> {
+        let rows = self.rows(&format!(
+            "SELECT TRIGGER_NAME, EVENT_MANIPULATION, ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE {} AND \
+             ACTION_TIMING = 'AFTER' ORDER BY EVENT_MANIPULATION, ACTION_ORDER",
+            is(table, "EVENT_OBJECT_SCHEMA", "EVENT_OBJECT_TABLE")
+        ))?;
+        rows.into_iter()
+            .map(|row| {
+                let [name, event, body] = row.try_into().unwrap_or_default();
+                let plan = if Plan::is_in(&body) { Plan::find(&self.original(table, &name)?) } else { None };
+                Ok(Existing { name, event, plan })
+            })
+            .collect()
+    }
+
+    /// A trigger as it was written. In information_schema its strings have lost their backslashes.
+    fn original(&mut self, table: &Table, name: &str) -> Result<String, Failure> {
+        let rows =
+            self.rows(&format!("SHOW CREATE TRIGGER {}.{}", identifier(&table.schema), identifier(name)))?;
+        Ok(rows.into_iter().next().and_then(|row| row.into_iter().nth(2)).unwrap_or_default())
+    }
+
+    /// All tables with triggers of ours, as far as the account may see them.
+    pub(crate) fn watched(&mut self) -> Result<Vec<Table>, Failure> {
+        let rows = self.rows(&format!(
+            "SELECT DISTINCT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE \
+             INSTR(ACTION_STATEMENT, {}) > 0 ORDER BY 1, 2",
+            quoted(&plan::beginning())
+        ))?;
+        Ok(rows.into_iter().map(named).collect())
+    }
+
+    /// The statements that create the triggers of a plan.
+    pub(crate) fn statements(
+        &mut self,
+        table: &Table,
+        plan: &Plan,
+        columns: &[Column],
+    ) -> Result<Vec<(String, String)>, Failure> {
+        let there = self.triggers(table)?;
+        let rows = self.rows(&format!(
+            "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {}",
+            quoted(&table.schema)
+        ))?;
+        let taken: Vec<String> = rows.into_iter().flatten().collect();
+        let statements = plan.on.iter().map(|&op| {
+            let mut others = there.iter().filter(|other| other.plan.is_none() && other.is_for(op));
+            let follows = others.next_back().map(|other| other.name.as_str());
+            let name = trigger::name(table, op, &taken);
+            let create = Trigger { table, op, plan, columns, name: &name, follows }.create();
+            (name, create)
+        });
+        Ok(statements.collect())
+    }
+
+    /// Puts the triggers of a plan there, in the place of those that are there for an earlier one: all of
+    /// them or, if something fails, none. Says whether there were any.
+    pub(crate) fn put(&mut self, table: &Table, plan: &Plan, columns: &[Column]) -> Result<bool, Failure> {
+        let earlier = self.ours(table)?;
+        if earlier.is_empty() {
+            return self.create(table, plan, columns).map(|()| false);
+        }
+        // Nobody writes a row between the old triggers and the new ones.
+        self.locked(table, |catalog| {
+            catalog.create(table, plan, columns)?;
+            catalog.drop_all(table, &earlier)
+        })?;
+        Ok(true)
+    }
+
+    /// Takes ours away; says how many there were.
+    pub(crate) fn take_away(&mut self, table: &Table) -> Result<usize, Failure> {
+        let ours = self.ours(table)?;
+        if !ours.is_empty() {
+            self.locked(table, |catalog| catalog.drop_all(table, &ours))?;
+        }
+        Ok(ours.len())
+    }
+
+    fn ours(&mut self, table: &Table) -> Result<Vec<String>, Failure> {
+        let ours = self.triggers(table)?.into_iter().filter(|trigger| trigger.plan.is_some());
+        Ok(ours.map(|trigger| trigger.name).collect())
+    }
+
+    fn locked(
+        &mut self,
+        table: &Table,
+        act: impl FnOnce(&mut Catalog) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.ddl(table, &format!("LOCK TABLES {} WRITE", table.sql()))?;
+        let done = act(self);
+        let unlocked = self.run("UNLOCK TABLES");
+        done.and(unlocked)
+    }
+
+    fn create(&mut self, table: &Table, plan: &Plan, columns: &[Column]) -> Result<(), Failure> {
+        let mut made = Vec::new();
+        for (name, sql) in self.statements(table, plan, columns)? {
+            if let Err(failure) = self.ddl(table, &sql) {
+                // Best effort: the error that matters is the one above.
+                let _ = self.drop_all(table, &made);
+                return Err(failure);
+            }
+            made.push(name);
+        }
+        Ok(())
+    }
+
+    fn drop_all(&mut self, table: &Table, names: &[String]) -> Result<(), Failure> {
+        names.iter().try_for_each(|name| {
+            self.ddl(table, &format!("DROP TRIGGER {}.{}", identifier(&table.schema), identifier(name)))
+        })
+    }
+
+    fn ddl(&mut self, table: &Table, sql: &str) -> Result<(), Failure> {
+        self.connection.query(sql).map(drop).map_err(|error| {
+            Failure::server(&format!("cannot change the triggers of {table}"), &error)
+                .with(advice(error.number))
+        })
+    }
+}
+
+impl Existing {
+    pub(crate) fn is_for(&self, op: Op) -> bool {
+        self.event.eq_ignore_ascii_case(op.name())
+    }
+}
+
+fn cannot(what: &str, error: &Error) -> Failure {
+    Failure::server(&format!("cannot {what}"), error)
+}
+
+fn named(row: Vec<String>) -> Table {
+    let [schema, name] = row.try_into().unwrap_or_default();
+    Table { schema, name }
+}
+
+fn is(table: &Table, schema: &str, name: &str) -> String {
+    format!("{schema} = {} AND {name} = {}", quoted(&table.schema), quoted(&table.name))
+}
+
+/// What to do about the errors that people meet here.
+fn advice(number: u32) -> &'static str {
+    match number {
+        1205 => {
+            "\n  Someone holds the table in a transaction that is still open (SHOW PROCESSLIST). Nothing was changed; \
+             try again, or wait longer with --lock-wait."
+        }
+        1142 => "\n  The account needs TRIGGER, SELECT and LOCK TABLES on the table.",
+        1044 => "\n  The account needs TRIGGER, SELECT and LOCK TABLES on the database.",
+        1419 => {
+            "\n  The binary log is on, and the account has no right to make triggers then: SET GLOBAL \
+             log_bin_trust_function_creators = 1, or use an account with SUPER."
+        }
+        1054 => "\n  Nothing was changed. In --when a column is written NEW.name or OLD.name.",
+        1064 => "\n  Nothing was changed. Is --when a condition as it stands behind WHERE?",
+        1363 => {
+            "\n  Nothing was changed. An insert has no OLD row and a delete no NEW row: watch them by themselves, with --on."
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,107 @@
+//! `rowcall watch --list` and `--refresh`: what is watched, and what to do when tables have changed.
+
+use super::catalog::{Catalog, Existing};
+use super::plan::Plan;
+use super::table::Table;
+use super::{canonical, say, subject};
+use crate::failure::Failure;
+use crate::output;
+use serde_json::json;
+
+/// A table that is watched.
+struct Watched {
+    table: Table,
+    plan: Plan,
+    /// What is not as it was when its triggers were written.
+    changes: Vec<String>,
+}
+
+pub(super) fn show(catalog: &mut Catalog, named: &[Table], json: bool) -> Result<(), Failure> {
+    let all = watched(catalog, named)?;
+    if json {
+        return all.iter().try_for_each(|one| output::line(&one.json().to_string()));
+    }
+    if all.is_empty() {
+        eprintln!("nothing is watched here, as far as this account may see");
+        return Ok(());
+    }
+    let head = ["table", "on", "mode", "subjects", "state"];
+    output::table(&head, all.iter().map(Watched::row))?;
+    if all.iter().any(|one| !one.changes.is_empty()) {
+        eprintln!("`rowcall watch --refresh` writes the triggers of tables that have changed anew");
+    }
+    Ok(())
+}
+
+pub(super) fn refresh(catalog: &mut Catalog, named: &[Table], json: bool) -> Result<(), Failure> {
+    for one in watched(catalog, named)? {
+        if one.changes.is_empty() {
+            continue;
+        }
+        let columns = catalog.columns(&one.table)?;
+        // A column that is named and gone is for a person to decide.
+        canonical(&one.plan.columns, "--columns", &one.table, &columns)?;
+        canonical(&one.plan.key, "--key", &one.table, &columns)?;
+        let seen = columns.iter().map(|column| (column.name.clone(), column.definition.clone())).collect();
+        let plan = Plan { seen, ..one.plan };
+        catalog.put(&one.table, &plan, &columns)?;
+        say(catalog, &one.table, &plan, "refreshed", json)?;
+    }
+    Ok(())
+}
+
+fn watched(catalog: &mut Catalog, named: &[Table]) -> Result<Vec<Watched>, Failure> {
+    let mut all = Vec::new();
+    let wanted = |table: &Table| {
+        named.is_empty()
+            || named.iter().any(|one| one.schema == table.schema && (one.is_all() || one.name == table.name))
+    };
+    for table in catalog.watched()?.into_iter().filter(wanted) {
+        let triggers = catalog.triggers(&table)?;
+        let Some(plan) = triggers.iter().find_map(|trigger| trigger.plan.clone()) else { continue };
+        let mut changes = plan.changes(&catalog.columns(&table)?);
+        let missing = plan.on.iter().filter(|&&op| !triggers.iter().any(|trigger| is_ours_for(trigger, op)));
+        changes.extend(missing.map(|op| format!("no {} trigger", op.name())));
+        all.push(Watched { table, plan, changes });
+    }
+    Ok(all)
+}
+
+fn is_ours_for(trigger: &Existing, op: super::plan::Op) -> bool {
+    trigger.plan.is_some() && trigger.is_for(op)
+}
+
+impl Watched {
+    fn on(&self) -> Vec<&'static str> {
+        self.plan.on.iter().map(|op| op.name()).collect()
+    }
+
+    fn subjects(&self) -> String {
+        subject::filter(&self.plan.subject, &self.table, &self.plan.on)
+    }
+
+    fn row(&self) -> Vec<String> {
+        let state = if self.changes.is_empty() { "ok".into() } else { self.changes.join(" ") };
+        vec![
+            self.table.to_string(),
+            self.on().join(","),
+            self.plan.mode.name().into(),
+            self.subjects(),
+            state,
+        ]
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "table": self.table.to_string(),
+            "on": self.on(),
+            "mode": self.plan.mode.name(),
+            "subject": self.subjects(),
+            "columns": self.plan.columns,
+            "only_changed": self.plan.only_changed,
+            "when": self.plan.when,
+            "key": self.plan.key,
+            "changes": self.changes,
+        })
+    }
+}

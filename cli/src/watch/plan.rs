@@ -1,0 +1,214 @@
+//! What a watch was asked to do, as it stands in each of its triggers: by that they are recognised, shown
+//! by `watch --list`, and written anew by `watch --refresh`.
+
+use super::columns::{BigNumbers, Column};
+use serde_json::{Value, json};
+
+/// The changes that a trigger can see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Op {
+    Insert,
+    Update,
+    Delete,
+}
+
+/// When events leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Mode {
+    /// After COMMIT, only then, at least once
+    #[default]
+    Committed,
+    /// When the row is written, before COMMIT, to those who listen now
+    Instant,
+}
+
+/// All of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) on: Vec<Op>,
+    /// Only these columns; all of them if there are none.
+    pub(crate) columns: Vec<String>,
+    pub(crate) only_changed: bool,
+    pub(crate) when: Option<String>,
+    pub(crate) mode: Mode,
+    /// Where events go; see subject.rs.
+    pub(crate) subject: String,
+    /// The columns that say what an event is about.
+    pub(crate) key: Vec<String>,
+    pub(crate) big_numbers: BigNumbers,
+    /// What the table's columns were: names and definitions.
+    pub(crate) seen: Vec<(String, String)>,
+}
+
+/// What stands before and behind it in a trigger. Nothing ever does it.
+const BEFORE: &str = "IF FALSE THEN DO ";
+const BEHIND: &str = "; END IF;";
+
+/// The member that says what it is, and its edition. The first one, as members are sorted.
+const MARK: &str = "rowcall";
+const EDITION: u64 = 1;
+
+/// What begins the statement that holds a plan.
+pub(crate) fn beginning() -> String {
+    format!("{BEFORE}'{{\"{MARK}\":")
+}
+
+impl Op {
+    pub(crate) const ALL: [Op; 3] = [Op::Insert, Op::Update, Op::Delete];
+
+    /// In SQL, and in subjects.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Op::Insert => "insert",
+            Op::Update => "update",
+            Op::Delete => "delete",
+        }
+    }
+
+    fn named(name: &str) -> Option<Op> {
+        Op::ALL.into_iter().find(|op| op.name() == name)
+    }
+}
+
+impl Mode {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Mode::Committed => "committed",
+            Mode::Instant => "instant",
+        }
+    }
+}
+
+impl Plan {
+    /// The statement of a trigger that holds it.
+    pub(crate) fn statement(&self) -> String {
+        format!("{BEFORE}{}{BEHIND}", rowcall_mysql::quoted(&self.json().to_string()))
+    }
+
+    /// Whether a trigger seems to have one.
+    pub(crate) fn is_in(body: &str) -> bool {
+        body.contains(&beginning())
+    }
+
+    /// Finds it in a trigger, as it was written.
+    pub(crate) fn find(body: &str) -> Option<Plan> {
+        let from = body.find(&beginning())? + BEFORE.len();
+        Plan::parse(&unquoted(&body[from..])?)
+    }
+
+    fn json(&self) -> Value {
+        let watch = json!({
+            "on": self.on.iter().map(|op| op.name()).collect::<Vec<_>>(),
+            "columns": self.columns,
+            "only_changed": self.only_changed,
+            "when": self.when,
+            "mode": self.mode.name(),
+            "subject": self.subject,
+            "key": self.key,
+            "big_numbers": if self.big_numbers == BigNumbers::Text { "text" } else { "number" },
+            "seen": self.seen,
+        });
+        json!({ MARK: EDITION, "watch": watch })
+    }
+
+    fn parse(text: &str) -> Option<Plan> {
+        let value: Value = serde_json::from_str(text).ok()?;
+        if value.get(MARK)?.as_u64()? != EDITION {
+            return None;
+        }
+        let plan = value.get("watch")?;
+        let texts = |name: &str| {
+            let values = plan.get(name)?.as_array()?;
+            values.iter().map(|value| value.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+        };
+        let text = |name: &str| plan.get(name).and_then(Value::as_str);
+        let pair =
+            |value: &Value| Some((value.get(0)?.as_str()?.to_owned(), value.get(1)?.as_str()?.to_owned()));
+        Some(Plan {
+            on: texts("on")?.iter().map(|name| Op::named(name)).collect::<Option<_>>()?,
+            columns: texts("columns")?,
+            only_changed: plan.get("only_changed")?.as_bool()?,
+            when: text("when").map(str::to_owned),
+            mode: if text("mode")? == Mode::Instant.name() { Mode::Instant } else { Mode::Committed },
+            subject: text("subject")?.to_owned(),
+            key: texts("key")?,
+            big_numbers: if text("big_numbers")? == "text" { BigNumbers::Text } else { BigNumbers::Number },
+            seen: plan.get("seen")?.as_array()?.iter().map(pair).collect::<Option<_>>()?,
+        })
+    }
+
+    /// What has become of the table's columns since: `+new`, `-gone`, `~changed`.
+    pub(crate) fn changes(&self, columns: &[Column]) -> Vec<String> {
+        let now = |name: &str| columns.iter().find(|column| column.name == name);
+        let then = |name: &str| self.seen.iter().any(|(seen, _)| seen == name);
+        let gone = self.seen.iter().filter_map(|(name, definition)| match now(name) {
+            None => Some(format!("-{name}")),
+            Some(column) if column.definition != *definition => Some(format!("~{name}")),
+            Some(_) => None,
+        });
+        let new =
+            columns.iter().filter(|column| !then(&column.name)).map(|column| format!("+{}", column.name));
+        gone.chain(new).collect()
+    }
+}
+
+/// The text of the SQL string at the beginning, as [`rowcall_mysql::quoted`] writes it.
+fn unquoted(sql: &str) -> Option<String> {
+    let mut text = String::new();
+    let mut characters = sql.strip_prefix('\'')?.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => text.push(characters.next()?),
+            '\'' if characters.next_if_eq(&'\'').is_none() => return Some(text),
+            other => text.push(other),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::super::columns::tests::column;
+    use super::*;
+
+    /// A plan for tests.
+    pub(crate) fn plan() -> Plan {
+        Plan {
+            on: Op::ALL.to_vec(),
+            columns: Vec::new(),
+            only_changed: false,
+            when: None,
+            mode: Mode::Committed,
+            subject: "{db}.{table}.{op}".into(),
+            key: vec!["id".into()],
+            big_numbers: BigNumbers::Number,
+            seen: vec![("id".into(), "int".into()), ("v".into(), "text".into())],
+        }
+    }
+
+    #[test]
+    fn a_trigger_tells_its_plan() {
+        let plan = Plan {
+            when: Some("NEW.`a` <> 'it''s \\ \"x\"\n'".into()),
+            columns: vec!["a'b".into(), "größe".into()],
+            only_changed: true,
+            mode: Mode::Instant,
+            big_numbers: BigNumbers::Text,
+            on: vec![Op::Delete],
+            ..plan()
+        };
+        let body = format!("BEGIN\n  {}\n  DO 1;\nEND", plan.statement());
+        assert_eq!(Plan::find(&body), Some(plan));
+        for other in ["BEGIN DO 1; END", "IF FALSE THEN DO 'x'; END IF;", "IF FALSE THEN DO '{\"rowcall\":1"]
+        {
+            assert_eq!(Plan::find(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_table_may_have_changed() {
+        let changes = |columns: &[Column]| plan().changes(columns);
+        assert!(changes(&[column("id", "int"), column("v", "text")]).is_empty());
+        assert_eq!(changes(&[column("id", "bigint"), column("w", "text")]), ["~id", "-v", "+w"]);
+    }
+}

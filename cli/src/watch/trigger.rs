@@ -1,0 +1,186 @@
+//! The text of a trigger that watches a table. Pure; what it promises stands in docs/watch.md.
+//!
+//! Nothing in it may fail the statement that writes the row, but InnoDB when it cannot write the event: then
+//! row and event are undone together, as everything in a transaction is.
+
+use super::columns::{Column, identifier};
+use super::plan::{Mode, Op, Plan};
+use super::subject;
+use super::table::Table;
+use rowcall_mysql::quoted;
+use std::fmt::Write;
+
+/// Errors that say that committed mode is not here (any more): no such procedure, schema, table, column or
+/// account, another number of arguments, or no right to it. A table that was restored elsewhere meets them,
+/// and goes on being written.
+const NOT_HERE: &str = "1305, 1049, 1146, 1054, 1449, 1318, 1044, 1142, 1143, 1227, 1370";
+
+/// Characters of a key: longer ones end there. What that makes the same waits for one another.
+const KEY_MAX: usize = 200;
+
+/// Characters of a name in MySQL and MariaDB.
+const NAME_MAX: usize = 64;
+
+/// A trigger to be.
+pub(crate) struct Trigger<'a> {
+    pub(crate) table: &'a Table,
+    pub(crate) op: Op,
+    pub(crate) plan: &'a Plan,
+    pub(crate) columns: &'a [Column],
+    /// What it is called.
+    pub(crate) name: &'a str,
+    /// The last of those that are there already.
+    pub(crate) follows: Option<&'a str>,
+}
+
+/// A name for it that none of these has. People recognise it; rowcall does by what stands in it.
+pub(crate) fn name(table: &Table, op: Op, taken: &[String]) -> String {
+    let end = |n: usize| if n == 1 { format!("_{}", op.name()) } else { format!("_{}_{n}", op.name()) };
+    let candidates = (1..).map(|n| {
+        let end = end(n);
+        let room = NAME_MAX - "rowcall_".len() - end.len();
+        let table: String = table.name.chars().take(room).collect();
+        format!("rowcall_{table}{end}")
+    });
+    let mut free = candidates.filter(|name| !taken.iter().any(|other| other.eq_ignore_ascii_case(name)));
+    free.next().unwrap_or_default()
+}
+
+impl Trigger<'_> {
+    /// The statement that creates it, for a session whose SQL mode is empty.
+    pub(crate) fn create(&self) -> String {
+        let follows = self.follows.map(|name| format!(" FOLLOWS {}", identifier(name))).unwrap_or_default();
+        format!(
+            "CREATE TRIGGER {}.{} AFTER {} ON {} FOR EACH ROW{follows}\nBEGIN\n  {}\n\
+             \x20 IF IFNULL(CONVERT(@rowcall_off USING utf8mb4), '0') IN ('0', '') THEN\n  BEGIN\n{}  END;\n  END IF;\nEND",
+            identifier(&self.table.schema),
+            identifier(self.name),
+            self.op.name().to_ascii_uppercase(),
+            self.table.sql(),
+            self.plan.statement(),
+            self.body(),
+        )
+    }
+
+    fn body(&self) -> String {
+        let text = "LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin";
+        let mut body = String::new();
+        let mut line = |text: &str| {
+            let _ = writeln!(body, "    {text}");
+        };
+        let none = |is: bool| if is { " DEFAULT 'null'" } else { "" };
+        line(&format!("DECLARE rowcall_before {text}{};", none(self.op == Op::Insert)));
+        line(&format!("DECLARE rowcall_after {text}{};", none(self.op == Op::Delete)));
+        line(&format!("DECLARE rowcall_subject, rowcall_headers, rowcall_payload {text};"));
+        line("DECLARE rowcall_wanted BOOLEAN DEFAULT TRUE;");
+        // What fails here leaves a NULL, and the event is counted or parked for that, by whoever takes it.
+        line("BEGIN");
+        line("  DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;");
+        if let Some(condition) = &self.plan.when {
+            line(&format!("  SET rowcall_wanted = ({condition}\n    );"));
+        }
+        if self.op != Op::Insert {
+            line(&format!("  SET rowcall_before = {};", self.object("OLD")));
+        }
+        if self.op != Op::Delete {
+            line(&format!("  SET rowcall_after = {};", self.object("NEW")));
+        }
+        let key = self.key();
+        let subject = subject::sql(&self.plan.subject, self.table, self.op, key.as_deref());
+        line(&format!("  SET rowcall_subject = {subject};"));
+        if let (Some(key), Mode::Committed) = (&key, self.plan.mode) {
+            let head = quoted(&format!("Rowcall-Key: {}/", one_line(&self.table.to_string())));
+            line(&format!("  SET rowcall_headers = CONCAT({head}, {key});"));
+        }
+        line(&format!("  SET rowcall_payload = {};", self.envelope()));
+        line("END;");
+        line(&format!("IF {} THEN", self.is_wanted()));
+        body.push_str(&self.send());
+        body.push_str("    END IF;\n");
+        body
+    }
+
+    /// The columns that the events show.
+    fn shown(&self) -> impl Iterator<Item = &Column> {
+        let chosen =
+            |name: &str| self.plan.columns.is_empty() || self.plan.columns.iter().any(|one| one == name);
+        self.columns.iter().filter(move |column| chosen(&column.name))
+    }
+
+    /// A row as a JSON object.
+    fn object(&self, row: &str) -> String {
+        let mut sql = String::from("CONCAT(");
+        for (at, column) in self.shown().enumerate() {
+            let before = if at == 0 { "{" } else { "," };
+            let member = quoted(&format!("{before}{}", column.member()));
+            let _ = write!(sql, "{member}, {},\n        ", column.json(row, self.plan.big_numbers));
+        }
+        sql.push_str("'}')");
+        sql
+    }
+
+    /// The event as Debezium writes it, so that who reads those reads these.
+    fn envelope(&self) -> String {
+        let letter = match self.op {
+            Op::Insert => "c",
+            Op::Update => "u",
+            Op::Delete => "d",
+        };
+        let string = |text: &str| serde_json::Value::from(text).to_string();
+        let source = format!(
+            ",\"source\":{{\"version\":{},\"connector\":\"rowcall\",\"name\":",
+            string(env!("CARGO_PKG_VERSION"))
+        );
+        let place = format!(
+            ",\"snapshot\":\"false\",\"db\":{},\"table\":{},\"server_id\":",
+            string(&self.table.schema),
+            string(&self.table.name)
+        );
+        // The time as the server counts it, whatever zone the session is in.
+        let now = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)) DIV 1000";
+        let end = format!("}},\"op\":\"{letter}\",\"ts_ms\":");
+        format!(
+            "CONCAT('{{\"before\":', rowcall_before, ',\"after\":', rowcall_after, {}, JSON_QUOTE(@@hostname), \
+             ',\"ts_ms\":', {now}, {}, @@server_id, ',\"thread\":', CONNECTION_ID(), {}, {now}, '}}')",
+            quoted(&source),
+            quoted(&place),
+            quoted(&end)
+        )
+    }
+
+    /// SQL for what tells one row from others.
+    fn key(&self) -> Option<String> {
+        let row = if self.op == Op::Delete { "OLD" } else { "NEW" };
+        let named = |name: &String| self.columns.iter().find(|column| column.name == *name);
+        let parts: Vec<String> =
+            self.plan.key.iter().filter_map(named).map(|column| column.key(row)).collect();
+        (!parts.is_empty()).then(|| format!("LEFT(CONCAT_WS('/', {}), {KEY_MAX})", parts.join(", ")))
+    }
+
+    fn is_wanted(&self) -> &'static str {
+        if self.plan.only_changed && self.op == Op::Update {
+            // One that could not be shown is not taken for one that has not changed.
+            "rowcall_wanted AND (rowcall_payload IS NULL OR NOT (rowcall_before <=> rowcall_after))"
+        } else {
+            "rowcall_wanted"
+        }
+    }
+
+    fn send(&self) -> String {
+        match self.plan.mode {
+            Mode::Committed => format!(
+                "    BEGIN\n      DECLARE CONTINUE HANDLER FOR {NOT_HERE} BEGIN\n\
+                 \x20       DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;\n\
+                 \x20       DO rowcall_poke(NULL);\n      END;\n\
+                 \x20     CALL rowcall.publish_with(rowcall_subject, rowcall_payload, rowcall_headers);\n    END;\n"
+            ),
+            Mode::Instant => "    BEGIN\n      DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;\n\
+                 \x20     DO rowcall_notify(rowcall_subject, rowcall_payload);\n    END;\n"
+                .into(),
+        }
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { '_' } else { character }).collect()
+}
