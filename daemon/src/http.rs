@@ -131,8 +131,7 @@ impl Daemon {
 
     /// Asks for a body that its sender keeps back until then.
     fn ask_for_body(&mut self, key: Key, bytes: &[u8]) {
-        let visit = self.clients.get(key).and_then(|client| client.visit.as_deref());
-        if bytes.is_empty() && visit.is_some_and(Visit::wants_continue) {
+        if bytes.is_empty() && self.visit(key).is_some_and(Visit::asks_for_body) {
             self.reply(key, answer::CONTINUE);
         }
     }

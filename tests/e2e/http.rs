@@ -248,6 +248,16 @@ fn a_body_is_asked_for_if_it_is_wanted() {
     assert_eq!(http.until(b"\r\n\r\n"), b"HTTP/1.1 100 Continue\r\n\r\n");
     http.send("hello");
     assert_eq!(http.answer().status, 200);
+    // It is asked for once, however little each piece brings.
+    let mut other = daemon.terminal().hello();
+    let chunked = "Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n";
+    http.send(format!("POST /publish/a HTTP/1.1\r\nHost: localhost\r\n{chunked}"));
+    assert_eq!(http.until(b"\r\n\r\n"), b"HTTP/1.1 100 Continue\r\n\r\n");
+    for piece in ["5\r\n", "hello\r\n0\r\n\r\n"] {
+        http.send(piece);
+        other.barrier();
+    }
+    assert_eq!(http.answer().status, 200);
     // It is there already, or there is none: nothing is asked.
     http.send(head("POST /publish/a", 5) + "hello");
     assert_eq!(http.answer().status, 200);

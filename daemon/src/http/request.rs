@@ -263,7 +263,7 @@ impl Body {
 
     /// Whether nothing of it has come.
     pub(crate) fn is_untouched(&self) -> bool {
-        self.bytes.is_empty() && !matches!(self.part, Part::ChunkEnd | Part::Trailers)
+        self.bytes.is_empty() && matches!(self.part, Part::Rest(_) | Part::ChunkLine)
     }
 
     fn collect(&mut self, bytes: &mut &[u8], left: usize) -> usize {

@@ -174,9 +174,14 @@ impl Visit {
         }
     }
 
-    /// Whether the sender of a body waits to be asked for it.
-    pub(crate) fn wants_continue(&self) -> bool {
-        matches!(&self.doing, Doing::Body(head, body) if head.asks_first && head.has_body() && body.is_untouched())
+    /// Whether the sender of a body is to be asked for it now. He is asked once.
+    pub(crate) fn asks_for_body(&mut self) -> bool {
+        match &mut self.doing {
+            Doing::Body(head, body) if head.has_body() && body.is_untouched() => {
+                std::mem::take(&mut head.asks_first)
+            }
+            _ => false,
+        }
     }
 
     /// How the answer is given.
@@ -379,10 +384,18 @@ mod tests {
         let head = b"POST /1 HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
         let mut visit = Visit::new(now);
         assert_eq!(taken(&mut visit, &mut &head[..], now), "head /1");
-        assert!(visit.wants_continue());
+        assert!(visit.asks_for_body());
+        assert!(!visit.asks_for_body(), "once");
+        assert_eq!(taken(&mut visit, &mut &b"hi"[..], now), "/1 hi");
+        visit.answered(now);
+        assert_eq!(taken(&mut visit, &mut &head[..], now), "head /1");
         assert_eq!(taken(&mut visit, &mut &b"h"[..], now), "wait");
-        assert!(!visit.wants_continue());
-        assert_eq!(taken(&mut visit, &mut &b"i"[..], now), "/1 hi");
+        assert!(!visit.asks_for_body());
+        visit.answered(now);
+        let chunked = b"POST /2 HTTP/1.1\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(taken(&mut visit, &mut &chunked[..], now), "head /2");
+        assert_eq!(taken(&mut visit, &mut &b"2\r\n"[..], now), "wait");
+        assert!(!visit.asks_for_body(), "it is on its way");
     }
 
     #[test]

@@ -68,6 +68,22 @@ fn what_is_streamed_comes_in_tls() {
     until("hello");
 }
 
+/// TLS may bring what holds no bytes of the request.
+#[test]
+fn a_body_is_asked_for_once() {
+    let scene = Scene::start("http_tls = true");
+    let mut secret = scene.authority.speaker().dribbling().upgrade(connect(&scene));
+    let head = "POST /publish/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
+    write!(secret, "{head}Expect: 100-continue\r\nContent-Length: 5\r\n\r\n").unwrap();
+    let mut asked = [0; 25];
+    secret.read_exact(&mut asked).unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+    secret.write_all(b"hello").unwrap();
+    let mut answer = String::new();
+    secret.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
 #[test]
 fn without_a_word_http_stays_in_clear_text() {
     let scene = Scene::start("");
