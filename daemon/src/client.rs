@@ -12,7 +12,7 @@ use crate::auth::login::VIOLATION;
 use crate::http::Visit;
 use crate::listener::Peer;
 use crate::outbuf::Owed;
-use crate::poll::{READ, Ready};
+use crate::poll::{HALF_CLOSED, READ, Ready};
 use crate::slots::Key;
 use crate::stats::Reason;
 use crate::transport::Transport;
@@ -252,12 +252,13 @@ impl Daemon {
         if ready.intersects(Ready::EPOLLOUT) {
             self.write_client(key);
         }
-        if self.clients.get(key).is_some_and(Client::is_waiting) {
-            // Nothing of it is read now, and it would be told so again and again.
-            if ready.intersects(Ready::EPOLLHUP | Ready::EPOLLERR) {
-                self.on_gone(key);
-            }
-        } else if ready.intersects(Ready::EPOLLIN | Ready::EPOLLHUP | Ready::EPOLLERR) {
+        let gone = Ready::EPOLLHUP | Ready::EPOLLERR;
+        if ready.intersects(gone) && self.clients.get(key).is_some_and(Client::waits) {
+            // Nothing that it has said before is of use now, and it would be told so again and again.
+            self.on_gone(key);
+        } else if ready.intersects(HALF_CLOSED) {
+            self.knock(key);
+        } else if ready.intersects(Ready::EPOLLIN | gone) {
             self.read_client(key);
         }
     }

@@ -136,6 +136,21 @@ impl Daemon {
         }
     }
 
+    /// A peer has closed its half of the connection. It may wait for its answer all the same, or have gone
+    /// altogether, which nothing tells apart until something is said to it: so it is told what it
+    /// would be told in any case, and if it has gone the kernel comes back with that. Says no if it waits for
+    /// nothing.
+    pub(crate) fn knock(&mut self, key: Key) -> bool {
+        let Some(client) = self.clients.get_mut(key).filter(|client| client.is_open()) else { return false };
+        let last = !client.has_partial();
+        let words = client.visit.as_deref_mut().and_then(|visit| visit.knock(last));
+        if let Some(words) = words.filter(|words| !words.is_empty()) {
+            self.reply(key, words);
+        }
+        self.watch(key);
+        words.is_some()
+    }
+
     /// Looks at a head before its body is read: who may not ask is told so at once.
     fn judge(&mut self, key: Key) {
         let Some(client) = self.clients.get(key) else { return };
@@ -271,6 +286,12 @@ fn nothing_came(what: Awaited) -> Answer<'static> {
 }
 
 impl Client {
+    /// Whether it waits for something, or to be known, and is not listened to meanwhile.
+    pub(crate) fn waits(&self) -> bool {
+        self.is_waiting()
+            || self.visit.as_deref().is_some_and(|visit| visit.awaits().is_some() || visit.is_stream())
+    }
+
     /// Whether it waits for the reply to its request, which needs no right of its own.
     pub(crate) fn awaits_reply(&self) -> bool {
         self.visit.as_deref().is_some_and(|visit| visit.awaits() == Some(Awaited::Reply))

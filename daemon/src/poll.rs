@@ -14,6 +14,8 @@ pub type Ready = EpollFlags;
 pub const READ: Ready = EpollFlags::EPOLLIN;
 /// To be told when there is room to write.
 pub const WRITE: Ready = EpollFlags::EPOLLOUT;
+/// To be told that the peer has closed its half, while nothing is read that would tell it.
+pub const HALF_CLOSED: Ready = EpollFlags::EPOLLRDHUP;
 /// To be told only that the peer is gone altogether, which epoll always tells.
 pub const NOTHING: Ready = EpollFlags::empty();
 

@@ -1,10 +1,12 @@
 //! HTTP: publishing, requests and their replies, waiting for a message; keep-alive and pipelining. What
 //! is refused stands in http/refused.rs, whose requests are looked at in http/strangers.rs, how the daemon
-//! leaves and how long things may take in http/time.rs.
+//! leaves and how long things may take in http/time.rs, what becomes of those who hang up in
+//! http/hanging_up.rs.
 
 mod documented;
 mod events;
 mod examples;
+mod hanging_up;
 mod refused;
 mod resume;
 mod strangers;
@@ -135,8 +137,7 @@ fn the_next_message_is_waited_for() {
     // Whoever hangs up is waited for by nobody.
     http.request("GET /next/shop.>", "", "");
     subscriptions(&daemon, 1);
-    http.finish();
-    http.expect_closed();
+    drop(http);
     subscriptions(&daemon, 0);
 }
 

@@ -1,6 +1,7 @@
 //! Someone who types HTTP by hand, and reads answers as they stand.
 
 use crate::children::PATIENCE;
+use nix::sys::socket::{setsockopt, sockopt};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 
@@ -146,6 +147,15 @@ impl Http {
     /// Closes the sending half.
     pub fn finish(&mut self) {
         self.stream.shutdown(Shutdown::Write).expect("an open connection can be shut");
+    }
+
+    /// Ends the connection without the courtesy of closing it: the other end is told that it is gone.
+    ///
+    /// # Panics
+    /// Never.
+    pub fn reset(self) {
+        let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        setsockopt(&self.stream, sockopt::Linger, &at_once).expect("an option can be set");
     }
 
     fn read(&mut self) -> bool {

@@ -86,19 +86,22 @@ impl Daemon {
             if client.is_waiting() {
                 return 0;
             }
+        }
+        // It may have closed its half only.
+        if !self.knock(key) {
+            self.on_gone(key);
+        }
+        0
+    }
+
+    /// It has gone altogether, or there is nothing that it could still wait for.
+    pub(super) fn on_gone(&mut self, key: Key) {
+        if let Some(client) = self.clients.get_mut(key) {
+            client.ended_input = true;
             // Someone who is already being closed may have waited only for this.
             if !client.is_open() {
                 self.leaving.push(key);
             }
-        }
-        self.leave(key, Reason::ClientClosed);
-        0
-    }
-
-    /// It has gone altogether, and would not hear an answer.
-    pub(super) fn on_gone(&mut self, key: Key) {
-        if let Some(client) = self.clients.get_mut(key) {
-            client.ended_input = true;
         }
         self.leave(key, Reason::ClientClosed);
     }

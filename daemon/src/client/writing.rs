@@ -4,7 +4,7 @@
 use super::Client;
 use crate::http::Visit;
 use crate::outbuf::Owed;
-use crate::poll::{NOTHING, READ, WRITE};
+use crate::poll::{HALF_CLOSED, NOTHING, READ, WRITE};
 use crate::slots::Key;
 use crate::stats::Reason;
 use crate::{Daemon, Handler};
@@ -100,9 +100,13 @@ impl Daemon {
     /// Watches for what the client's state calls for.
     pub(crate) fn watch(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
-        let waits =
-            client.held_until.is_some() || client.is_waiting() || (client.is_open() && client.is_ahead());
-        let read = if client.ended_input || waits { NOTHING } else { READ };
+        let ahead = client.is_open() && client.is_ahead();
+        let read = match client.visit.as_deref() {
+            _ if client.ended_input || client.held_until.is_some() || client.is_waiting() => NOTHING,
+            Some(visit) if ahead && visit.may_be_knocked_at() => HALF_CLOSED,
+            _ if ahead => NOTHING,
+            _ => READ,
+        };
         let write = if client.blocked_since.is_some() { WRITE } else { NOTHING };
         if client.watched != read | write {
             client.watched = read | write;

@@ -18,6 +18,9 @@ const ESCAPED: &AsciiSet = &CONTROLS.add(b'%').add(b' ');
 /// The answer to an `Expect`.
 pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// What every answer begins with, whatever it says.
+pub(crate) const BEGINNING: &[u8] = b"HTTP/1.1 ";
+
 const TEXT: &str = "text/plain; charset=utf-8";
 const BYTES: &str = "application/octet-stream";
 
@@ -30,6 +33,8 @@ pub(crate) struct Manner {
     pub(crate) old: bool,
     /// Whether the body is left out, as HEAD wants it.
     pub(crate) bare: bool,
+    /// Whether [`BEGINNING`] was written already.
+    pub(crate) begun: bool,
     /// The web page's origin that is named.
     pub(crate) origin: Option<String>,
 }
@@ -107,7 +112,7 @@ impl<'a> Answer<'a> {
 
     /// Appends it.
     pub(crate) fn write(&self, out: &mut Vec<u8>, manner: &Manner) {
-        status_line(out, self.status);
+        status_line(out, self.status, manner);
         let mut line = |text: &str| out.extend_from_slice(text.as_bytes());
         if !self.kind.is_empty() {
             line(&format!("Content-Type: {}\r\nX-Content-Type-Options: nosniff\r\n", self.kind));
@@ -132,8 +137,11 @@ impl<'a> Answer<'a> {
 }
 
 /// Appends the first line of an answer.
-pub(super) fn status_line(out: &mut Vec<u8>, status: u16) {
-    out.extend_from_slice(format!("HTTP/1.1 {status} {}\r\n", reason(status)).as_bytes());
+pub(super) fn status_line(out: &mut Vec<u8>, status: u16, manner: &Manner) {
+    if !manner.begun {
+        out.extend_from_slice(BEGINNING);
+    }
+    out.extend_from_slice(format!("{status} {}\r\n", reason(status)).as_bytes());
 }
 
 /// Appends what names the origin of the web page that asks.

@@ -41,7 +41,7 @@ impl Form {
 
 /// Appends the head of a stream. Its body ends with the connection.
 pub(super) fn head(out: &mut Vec<u8>, manner: &Manner) {
-    answer::status_line(out, 200);
+    answer::status_line(out, 200, manner);
     // A proxy that collects a stream before it hands it on would hold up what is sent.
     let lines = "Content-Type: text/event-stream\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n\
                  X-Accel-Buffering: no\r\nConnection: close\r\n";

@@ -2,7 +2,7 @@
 //! and how long it may. Pure: bytes and the time are given; sockets, subscriptions and what a request
 //! does are other files' business.
 
-use super::answer::{Answer, Manner};
+use super::answer::{self, Answer, Manner};
 use super::events::{self, Form};
 use super::request::{Body, Flaw, Head, Method};
 use crate::outbuf::{Owed, Round};
@@ -127,7 +127,7 @@ impl Visit {
                         keep: head.keep,
                         old: head.old,
                         bare: head.method == Method::Head,
-                        origin: None,
+                        ..Manner::default()
                     };
                     let body = head.body(body_max)?;
                     self.begin(Doing::Body(Box::new(head), body), now);
@@ -255,6 +255,25 @@ impl Visit {
     pub(crate) fn awaits(&self) -> Option<Awaited> {
         match self.doing {
             Doing::Awaiting { what, .. } => Some(what),
+            _ => None,
+        }
+    }
+
+    /// Whether the beginning of its answer would tell whether it is still there.
+    pub(crate) fn may_be_knocked_at(&self) -> bool {
+        self.awaits().is_some() && !self.manner.begun
+    }
+
+    /// What someone is told who has closed his half, to see whether he is still there; `None` if he waits
+    /// for nothing. `last` says that he has sent nothing ahead, and so this answer is his last.
+    pub(crate) fn knock(&mut self, last: bool) -> Option<&'static [u8]> {
+        match self.doing {
+            Doing::Awaiting { .. } => {
+                self.manner.keep &= !last;
+                let begun = std::mem::replace(&mut self.manner.begun, true);
+                Some(if begun { b"" } else { answer::BEGINNING })
+            }
+            Doing::Streaming { .. } | Doing::Resuming { .. } => Some(events::COMMENT),
             _ => None,
         }
     }
@@ -483,6 +502,31 @@ mod tests {
         );
         assert_eq!(visit.due(start + RESUME_TIME, false), Some(Due::NotResumed));
         assert_eq!(visit.resumed(), Some((Form::Json, vec![b"a".to_vec()])));
+    }
+
+    #[test]
+    fn an_answer_may_have_begun() {
+        let now = Instant::now();
+        let mut visit = Visit::new(now);
+        assert_eq!(visit.knock(true), None, "it waits for nothing");
+        taken(&mut visit, &mut &b"GET /next/a HTTP/1.1\r\n\r\n"[..], now);
+        visit.wait_for(Awaited::Message, now + SECOND);
+        assert_eq!((visit.may_be_knocked_at(), visit.knock(false)), (true, Some(answer::BEGINNING)));
+        assert_eq!(
+            (visit.may_be_knocked_at(), visit.manner.keep),
+            (false, true),
+            "more may have been sent ahead"
+        );
+        assert_eq!(
+            (visit.knock(true), visit.manner.keep),
+            (Some(&b""[..]), false),
+            "once, and this is the last"
+        );
+        let mut out = Vec::new();
+        Answer::empty(204).write(&mut out, visit.manner());
+        assert!(out.starts_with(b"204 No Content\r\n"), "{}", out.escape_ascii());
+        visit.stream(Form::Payload, now);
+        assert_eq!(visit.knock(true), Some(events::COMMENT));
     }
 
     #[test]

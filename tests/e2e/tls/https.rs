@@ -1,7 +1,8 @@
 //! HTTP in TLS, with the same certificate.
 
 use super::{Scene, greeted};
-use harness::{PATIENCE, Terminal};
+use harness::terminal::Duplex;
+use harness::{PATIENCE, Terminal, eventually};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -18,6 +19,13 @@ fn ask(scene: &Scene, requests: &str) -> String {
     let mut answers = String::new();
     secret.read_to_string(&mut answers).unwrap();
     answers
+}
+
+/// Waits until so many subscriptions are there.
+fn subscriptions(scene: &Scene, count: usize) {
+    let varz = "GET /varz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let wanted = format!("\"subscriptions\": {count},");
+    eventually("the subscriptions", || ask(scene, varz).contains(&wanted).then_some(()));
 }
 
 #[test]
@@ -82,6 +90,30 @@ fn a_body_is_asked_for_once() {
     let mut answer = String::new();
     secret.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+/// The end of one half may be told within TLS.
+#[test]
+fn who_closes_his_half_is_answered() {
+    let scene = Scene::start("http_tls = true");
+    let mut secret = scene.authority.speaker().upgrade(connect(&scene));
+    secret.write_all(b"GET /next/a HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    secret.finish().unwrap();
+    let mut beginning = [0; 9];
+    secret.read_exact(&mut beginning).unwrap();
+    assert_eq!(&beginning, b"HTTP/1.1 ");
+    let mut publisher = Terminal::unix(&scene.daemon.socket).hello();
+    publisher.send("PUB a 5\r\nhello\r\n");
+    let mut answer = String::new();
+    secret.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("200 OK\r\n") && answer.ends_with("hello"), "{answer}");
+    // Who has gone is found out within TLS, too.
+    let mut gone = scene.authority.speaker().upgrade(connect(&scene));
+    gone.write_all(b"GET /next/a?timeout=300s HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    subscriptions(&scene, 1);
+    gone.finish().unwrap();
+    drop(gone);
+    subscriptions(&scene, 0);
 }
 
 #[test]

@@ -79,6 +79,19 @@ fn each_request_says_who_it_is() {
         ahead.request("GET /connz", &as_user(name), "");
     }
     assert_eq!([200, 401, 200].map(|_| ahead.answer().status), [200, 401, 200]);
+    // Who closes his half meanwhile is answered as well.
+    for line in ["GET /connz", "GET /next/shop.a?timeout=10ms"] {
+        let mut half = daemon.visit();
+        half.request(line, &basic("bob", "wrong"), "");
+        half.finish();
+        assert_eq!(half.answer().status, 401);
+        half.expect_closed();
+        let mut half = daemon.visit();
+        half.request(line, &as_user("ada"), "");
+        half.finish();
+        assert!(matches!(half.answer().status, 200 | 204), "{line}");
+        half.expect_closed();
+    }
 }
 
 #[test]
