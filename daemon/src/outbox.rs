@@ -135,6 +135,11 @@ impl Outbox {
         }
     }
 
+    /// A listener is gone, and with it its question.
+    pub(crate) fn withdraw(&self, client: Key) {
+        self.desk.withdraw(client);
+    }
+
     /// Whether nothing of it is under way any more.
     pub(crate) fn has_ended(&self) -> bool {
         self.desk.has_ended()

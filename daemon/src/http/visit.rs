@@ -222,6 +222,11 @@ impl Visit {
         }
     }
 
+    /// Whether it waits for that.
+    pub(crate) fn is_resuming(&self) -> bool {
+        matches!(self.doing, Doing::Resuming { .. })
+    }
+
     /// Whether it is a stream.
     pub(crate) fn is_stream(&self) -> bool {
         matches!(self.doing, Doing::Streaming { .. } | Doing::Resuming { .. })

@@ -7,6 +7,7 @@ mod papers;
 
 use super::event::Event;
 use super::window::Tally;
+use crate::slots::Key;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 pub(super) use papers::{Fate, Loaded, News, Note, Recall, Want, Woken};
@@ -153,6 +154,11 @@ impl Desk {
             self.changed.notify_all();
         }
         has_room
+    }
+
+    /// A listener is gone, and with it its question.
+    pub(super) fn withdraw(&self, client: Key) {
+        self.papers().recalls.retain(|recall| recall.client != client);
     }
 
     /// What is counted of these consumers by now.

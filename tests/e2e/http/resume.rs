@@ -4,9 +4,14 @@
 use super::daemon;
 use crate::consumers::workers::{add, pending, publish, publish_many, until_settled, with_consumer};
 use harness::outbox::until_empty;
-use harness::{Daemon, Http, Kind, Site};
+use harness::{Daemon, Http, Kind, Site, eventually};
+use nix::sys::signal::Signal;
 
-on_each_server!(what_waits_is_heard_again_and_then_what_comes, much_is_heard_again_in_portions);
+on_each_server!(
+    what_waits_is_heard_again_and_then_what_comes,
+    much_is_heard_again_in_portions,
+    those_who_have_gone_keep_nobody_waiting,
+);
 
 /// Someone who listens to everything below `shop`, after this event.
 fn listen_after(daemon: &Daemon, id: u64) -> Http {
@@ -96,6 +101,24 @@ fn much_is_heard_again_in_portions(kind: Kind) {
     let (mut http, _) = last_of(&mut site, last, 1001, EVENTS);
     publish(&mut sql, "live");
     assert_eq!(event(&mut http).1, "live");
+}
+
+fn those_who_have_gone_keep_nobody_waiting(kind: Kind) {
+    /// More than may ask at a time, the one among them whom the reader is looking for already.
+    const CROWD: usize = 66;
+    let Some(mut site) = with_consumer(kind, &[]) else { return };
+    let mut sql = site.connect();
+    publish(&mut sql, "one");
+    until_empty(&mut sql);
+    // Nobody is answered now.
+    site.server.child.signal(Signal::SIGSTOP);
+    let mut crowd: Vec<Http> = (0..CROWD).map(|_| listen_after(site.daemon(), 0)).collect();
+    crowd.last_mut().unwrap().expect_closed();
+    drop(crowd);
+    eventually("all of them are gone", || (site.daemon().varz()["http"]["connections"] == 1).then_some(()));
+    let mut http = listen_after(site.daemon(), 0);
+    site.server.child.signal(Signal::SIGCONT);
+    assert_eq!(event(&mut http).1, "one");
 }
 
 #[test]
