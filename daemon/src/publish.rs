@@ -133,15 +133,13 @@ impl Daemon {
             return false;
         }
         let before = client.owed.len();
-        match &mut client.visit {
-            None => self.round.message(&mut client.owed, &subscription.sid, message, client.wants.headers),
-            Some(visit) => {
-                let ours = from.is_none();
-                match self.http.deliver(visit, &mut self.round, &mut client.owed, message, ours, self.now) {
-                    None => return false,
-                    Some(Delivered::Before) => return true,
-                    Some(Delivered::Answer | Delivered::Event) => {}
-                }
+        if client.visit.is_none() {
+            self.round.message(&mut client.owed, &subscription.sid, message, client.wants.headers);
+        } else {
+            match self.http.deliver(client, &mut self.round, message, from.is_none(), self.now) {
+                None => return false,
+                Some(Delivered::Before) => return true,
+                Some(Delivered::Answer | Delivered::Event) => {}
             }
         }
         Self::mark_dirty(&mut self.dirty, subscription.client, client);

@@ -1,12 +1,17 @@
 //! Tokens: what a worker who came by HTTP was given names, when it answers on another connection, whom the
-//! answer is for. Bounded in number and time. Pure: the time is given, and so is what nobody can guess.
+//! answer is for. Bounded in size and time, and nobody's are pushed out by those of someone who has more.
+//! Pure: the time is given, and so is what nobody can guess.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Tokens at a time. Each takes some 300 bytes with what it stands for, so all of them 20 MB. The oldest go
-/// first: whoever asked is the likeliest not to wait any more.
-const TOKENS_MAX: usize = 65_536;
+/// Bytes of all tokens: 65,536 of them with such inboxes as clients make. Of the user who holds the most, the
+/// oldest go first: whoever asked is the likeliest not to wait any more.
+const BYTES_MAX: usize = 16 << 20;
+
+/// What each takes, beside where its answer goes.
+const TOKEN_BYTES: usize = 200;
 
 /// How long a token is known: longer than anyone waits for a reply (a ticket's is kept for ten minutes), and
 /// than most work takes. Each `/progress` begins it anew.
@@ -15,16 +20,27 @@ const TOKEN_TIME: Duration = Duration::from_secs(3600);
 /// What is to be answered.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
-    numbers: HashMap<Box<str>, u64>,
-    /// By when they were given, the oldest first.
-    held: BTreeMap<u64, Held>,
+    /// Who holds each, and its number.
+    known: HashMap<Rc<str>, (Rc<str>, u64)>,
+    /// What each user holds.
+    held: HashMap<Rc<str>, Holding>,
+    /// Of all together.
+    bytes: usize,
     last: u64,
     counts: Counts,
 }
 
+/// The tokens of one user.
+#[derive(Debug, Default)]
+struct Holding {
+    /// By when they were given, the oldest first.
+    tokens: BTreeMap<u64, Held>,
+    bytes: usize,
+}
+
 #[derive(Debug)]
 struct Held {
-    token: Box<str>,
+    token: Rc<str>,
     /// Where the answer goes.
     reply: Box<[u8]>,
     since: Instant,
@@ -46,28 +62,29 @@ pub(crate) struct Counts {
 }
 
 impl Tokens {
-    /// Keeps where the answer to this token goes.
-    pub(crate) fn give(&mut self, token: &str, reply: &[u8], now: Instant) {
+    /// Keeps where the answer to this token goes, which this user may give.
+    pub(crate) fn give(&mut self, user: &str, token: &str, reply: &[u8], now: Instant) {
         self.expire(now);
-        if self.held.len() >= TOKENS_MAX && self.forget_oldest() {
+        self.counts.given += 1;
+        let held = self.held.get_key_value(user);
+        let user = held.map_or_else(|| user.into(), |(user, _)| Rc::clone(user));
+        self.put(user, Held { token: token.into(), reply: reply.into(), since: now });
+        while self.bytes > BYTES_MAX
+            && let Some((user, _)) = self.held.iter().max_by_key(|(_, holding)| holding.bytes)
+        {
+            let user = Rc::clone(user);
+            self.forget_oldest(&user);
             self.counts.evicted += 1;
         }
-        self.counts.given += 1;
-        self.put(token.into(), reply.into(), now);
     }
 
-    fn put(&mut self, token: Box<str>, reply: Box<[u8]>, now: Instant) {
-        self.last += 1;
-        self.numbers.insert(token.clone(), self.last);
-        self.held.insert(self.last, Held { token, reply, since: now });
-    }
-
-    /// Where the answer to this token goes, if it is known.
-    pub(crate) fn find(&mut self, token: &str, now: Instant) -> Option<&[u8]> {
+    /// Where the answer to this token goes, if it is known and was given to this user.
+    pub(crate) fn find(&mut self, user: &str, token: &str, now: Instant) -> Option<&[u8]> {
         self.expire(now);
-        let found = self.numbers.get(token).and_then(|number| self.held.get(number));
-        self.counts.unknown += u64::from(found.is_none());
-        found.map(|held| &held.reply[..])
+        let known = self.known.get(token).filter(|(holder, _)| **holder == *user);
+        self.counts.unknown += u64::from(known.is_none());
+        let (holder, number) = known?;
+        self.held.get(holder)?.tokens.get(number).map(|held| &*held.reply)
     }
 
     /// The token was answered with: it is not known any more.
@@ -79,37 +96,71 @@ impl Tokens {
 
     /// Its worker is still at it.
     pub(crate) fn renew(&mut self, token: &str, now: Instant) {
-        if let Some(held) = self.remove(token) {
-            self.put(held.token, held.reply, now);
+        if let Some((user, held)) = self.remove(token) {
+            self.put(user, Held { since: now, ..held });
         }
     }
 
-    fn remove(&mut self, token: &str) -> Option<Held> {
-        self.numbers.remove(token).and_then(|number| self.held.remove(&number))
+    fn put(&mut self, user: Rc<str>, held: Held) {
+        self.last += 1;
+        self.known.insert(Rc::clone(&held.token), (Rc::clone(&user), self.last));
+        self.bytes += held.size();
+        let holding = self.held.entry(user).or_default();
+        holding.bytes += held.size();
+        holding.tokens.insert(self.last, held);
+    }
+
+    fn remove(&mut self, token: &str) -> Option<(Rc<str>, Held)> {
+        let (user, number) = self.known.remove(token)?;
+        let holding = self.held.get_mut(&user)?;
+        let held = holding.tokens.remove(&number)?;
+        holding.bytes -= held.size();
+        self.bytes -= held.size();
+        if holding.tokens.is_empty() {
+            self.held.remove(&user);
+        }
+        Some((user, held))
     }
 
     fn expire(&mut self, now: Instant) {
-        while self.held.first_key_value().is_some_and(|(_, held)| is_over(held, now)) && self.forget_oldest()
-        {
+        let is_over = |holding: &Holding| holding.oldest().is_some_and(|held| held.is_over(now));
+        while let Some((user, _)) = self.held.iter().find(|(_, holding)| is_over(holding)) {
+            let user = Rc::clone(user);
+            self.forget_oldest(&user);
             self.counts.expired += 1;
         }
     }
 
-    fn forget_oldest(&mut self) -> bool {
-        let oldest = self.held.pop_first();
-        oldest.is_some_and(|(_, held)| self.numbers.remove(&held.token).is_some())
+    fn forget_oldest(&mut self, user: &str) {
+        let oldest = self.held.get(user).and_then(Holding::oldest);
+        if let Some(token) = oldest.map(|held| Rc::clone(&held.token)) {
+            self.remove(&token);
+        }
     }
 
     /// How many are known at that time, and what became of all others.
     pub(crate) fn account(&self, now: Instant) -> (usize, Counts) {
-        let over = self.held.values().take_while(|held| is_over(held, now)).count();
+        let over = |holding: &Holding| holding.tokens.values().take_while(|held| held.is_over(now)).count();
+        let over: usize = self.held.values().map(over).sum();
         let expired = self.counts.expired + over as u64;
-        (self.held.len() - over, Counts { expired, ..self.counts })
+        (self.known.len() - over, Counts { expired, ..self.counts })
     }
 }
 
-fn is_over(held: &Held, now: Instant) -> bool {
-    held.since + TOKEN_TIME <= now
+impl Holding {
+    fn oldest(&self) -> Option<&Held> {
+        self.tokens.first_key_value().map(|(_, held)| held)
+    }
+}
+
+impl Held {
+    fn size(&self) -> usize {
+        TOKEN_BYTES + self.reply.len()
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.since + TOKEN_TIME <= now
+    }
 }
 
 #[cfg(test)]
@@ -120,13 +171,14 @@ mod tests {
     fn a_token_leads_to_where_its_answer_goes() {
         let now = Instant::now();
         let mut tokens = Tokens::default();
-        tokens.give("a", b"in.1", now);
-        tokens.give("b", b"in.2", now);
-        assert_eq!(tokens.find("b", now), Some(&b"in.2"[..]));
+        tokens.give("u", "a", b"in.1", now);
+        tokens.give("u", "b", b"in.2", now);
+        assert_eq!(tokens.find("u", "b", now), Some(&b"in.2"[..]));
         tokens.used("b");
-        assert_eq!(tokens.find("b", now), None);
-        assert_eq!(tokens.find("a", now), Some(&b"in.1"[..]));
-        let counts = Counts { given: 2, used: 1, unknown: 1, ..Counts::default() };
+        assert_eq!(tokens.find("u", "b", now), None);
+        assert_eq!(tokens.find("u", "a", now), Some(&b"in.1"[..]));
+        assert_eq!(tokens.find("v", "a", now), None, "it was given to someone else");
+        let counts = Counts { given: 2, used: 1, unknown: 2, ..Counts::default() };
         assert_eq!(tokens.account(now), (1, counts));
     }
 
@@ -134,8 +186,8 @@ mod tests {
     fn tokens_are_forgotten_in_time_and_counted() {
         let start = Instant::now();
         let mut tokens = Tokens::default();
-        for token in ["a", "b", "c"] {
-            tokens.give(token, b"in", start);
+        for (user, token) in [("u", "a"), ("u", "b"), ("v", "c")] {
+            tokens.give(user, token, b"in", start);
         }
         let later = start + TOKEN_TIME / 2;
         tokens.renew("a", later);
@@ -143,23 +195,32 @@ mod tests {
         let over = start + TOKEN_TIME;
         let counts = Counts { given: 3, expired: 2, ..Counts::default() };
         assert_eq!(tokens.account(over), (1, counts), "counted before they are looked for");
-        assert_eq!(tokens.find("b", over), None);
-        assert!(tokens.find("a", over).is_some());
-        assert_eq!(tokens.find("a", later + TOKEN_TIME), None);
+        assert_eq!(tokens.find("u", "b", over), None);
+        assert!(tokens.find("u", "a", over).is_some());
+        assert_eq!(tokens.find("u", "a", later + TOKEN_TIME), None);
         assert_eq!(tokens.account(over).1, Counts { given: 3, expired: 3, unknown: 2, ..Counts::default() });
-        assert!(tokens.numbers.is_empty());
+        assert!(tokens.known.is_empty() && tokens.held.is_empty() && tokens.bytes == 0);
     }
 
     #[test]
-    fn of_too_many_the_oldest_go() {
+    fn of_too_many_the_oldest_of_whoever_has_the_most_go() {
         let now = Instant::now();
         let mut tokens = Tokens::default();
-        for n in 0..TOKENS_MAX + 2 {
-            tokens.give(&n.to_string(), b"in", now);
+        let reply = [b'r'; 56];
+        let fit = BYTES_MAX / (TOKEN_BYTES + reply.len());
+        tokens.give("modest", "first", &reply, now);
+        for n in 0..fit + 1 {
+            tokens.give("greedy", &n.to_string(), &reply, now);
         }
         let (known, counts) = tokens.account(now);
-        assert_eq!((known, counts.evicted, tokens.numbers.len()), (TOKENS_MAX, 2, TOKENS_MAX));
-        assert_eq!(tokens.find("1", now), None);
-        assert!(tokens.find("2", now).is_some());
+        assert_eq!((known, counts.evicted, fit), (fit, 2, 65_536));
+        assert!(tokens.find("modest", "first", now).is_some());
+        assert_eq!(tokens.find("greedy", "1", now), None);
+        assert!(tokens.find("greedy", "2", now).is_some());
+        // One whose answers go far away takes as much as many others.
+        tokens.give("modest", "second", &[b'r'; 4000], now);
+        assert!(tokens.bytes <= BYTES_MAX && tokens.account(now).1.evicted > 2 + 4000 / 256);
+        let sum: usize = tokens.held.values().map(|holding| holding.bytes).sum();
+        assert_eq!((sum, tokens.find("modest", "first", now).is_some()), (tokens.bytes, true));
     }
 }

@@ -8,10 +8,12 @@
 use super::answer::Answer;
 use super::exchange::{Outcome, bad_request, check_filter, secret};
 use super::request::Head;
-use super::visit::{Awaited, Delivered, Visit};
+use super::visit::{Awaited, Delivered};
 use super::{Http, target::Verdict};
 use crate::Daemon;
-use crate::outbuf::{Owed, Round};
+use crate::auth::Standing;
+use crate::client::Client;
+use crate::outbuf::Round;
 use crate::slots::Key;
 use rowcall_wire::Message;
 use std::time::{Duration, Instant};
@@ -24,22 +26,22 @@ impl Http {
     /// it waits for none, or if no token can be made. `ours` says that it comes from the outbox.
     pub(crate) fn deliver(
         &mut self,
-        visit: &mut Visit,
+        client: &mut Client,
         round: &mut Round,
-        owed: &mut Owed,
         message: &Message<'_>,
         ours: bool,
         now: Instant,
     ) -> Option<Delivered> {
+        let visit = client.visit.as_deref_mut()?;
         let mut token = None;
         if visit.awaits() == Some(Awaited::Work)
             && let Some(reply) = message.reply
         {
             let secret = secret().ok()?;
-            self.tokens.give(&secret, reply, now);
+            self.tokens.give(holder(&client.standing), &secret, reply, now);
             token = Some(secret);
         }
-        visit.deliver(round, owed, message, ours, token.as_deref())
+        visit.deliver(round, &mut client.owed, message, ours, token.as_deref())
     }
 }
 
@@ -57,7 +59,7 @@ impl Daemon {
 
     /// Answers a request that a worker has taken.
     pub(super) fn post_reply(&mut self, key: Key, token: &str, head: &Head, body: &[u8]) -> Outcome {
-        let reply = self.reply_of(token)?;
+        let reply = self.reply_of(key, token)?;
         if self.answered(&reply).is_some() {
             return Err(Answer::text(
                 409,
@@ -79,7 +81,7 @@ impl Daemon {
         token: &str,
         delay: Option<Duration>,
     ) -> Outcome {
-        let reply = self.reply_of(token)?;
+        let reply = self.reply_of(key, token)?;
         if self.answered(&reply).is_none() {
             return Err(Answer::text(409, "this is a request; answer it with /reply"));
         }
@@ -99,11 +101,19 @@ impl Daemon {
         Ok(Some(Answer::empty(204)))
     }
 
-    fn reply_of(&mut self, token: &str) -> Result<Vec<u8>, Answer<'static>> {
-        let found = self.http.tokens.find(token, self.now);
+    /// Where the answer to this token goes, if whoever asks is the one to whom it was given.
+    fn reply_of(&mut self, key: Key, token: &str) -> Result<Vec<u8>, Answer<'static>> {
+        let user = self.clients.get(key).map(|client| holder(&client.standing)).unwrap_or_default();
+        let found = self.http.tokens.find(user, token, self.now);
         found.map(<[u8]>::to_vec).ok_or_else(|| {
-            let why = "this token is not known: it was used, it is too old, or the daemon was started since";
+            let why = "this token is not known: it was used, it is too old, the daemon was started since, or it \
+                       was given to another user";
             Answer::text(404, why)
         })
     }
+}
+
+/// By which name someone holds tokens. Those who need not log in have none, and hold theirs together.
+fn holder(standing: &Standing) -> &str {
+    standing.name().unwrap_or_default()
 }
