@@ -79,7 +79,7 @@ pub(crate) struct WebSocket {
     front: Vec<u8>,
     /// Bytes of the frame that goes out that are announced and not sent.
     due: usize,
-    /// The answer to the peer's latest ping, until a frame's end.
+    /// The answer to the peer's latest ping, until a frame's end and until the one before it is sent.
     pong: Option<Vec<u8>>,
     /// Whether our close frame was given out.
     closed: bool,
@@ -204,7 +204,10 @@ impl WebSocket {
             return Ok(sent);
         }
         if self.due == 0 {
-            if let Some(pong) = self.pong.take() {
+            // One pong at a time: to a peer that does not read, they would pile up.
+            if self.front.is_empty()
+                && let Some(pong) = self.pong.take()
+            {
                 frame(&mut self.front, PONG, &pong);
             }
             self.due = slices.iter().map(|slice| slice.len()).sum();
@@ -381,6 +384,16 @@ mod tests {
         assert_eq!(send(&mut it, b"HTTP\nINFO"), 5);
         assert_eq!(send(&mut it, b"INFO"), 4);
         assert_eq!(out, [&b"HTTP\n"[..], &[FIN | BINARY, 4], b"INFO"].concat());
+    }
+
+    #[test]
+    fn who_pings_and_does_not_read_is_owed_two_pongs_at_most() {
+        let mut it = WebSocket::default();
+        for _ in 0..100 {
+            it.take(&masked(FIN | PING, &[b'x'; CONTROL_MAX]), &mut Vec::new()).unwrap();
+            assert_eq!(it.send(&[], |_| Ok(1)).unwrap(), 0);
+        }
+        assert!(it.waiting() <= 2 * (2 + CONTROL_MAX), "{} bytes", it.waiting());
     }
 
     /// A socket that takes a few bytes at a time; a pong that is due in the midst of a frame.
