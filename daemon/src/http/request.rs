@@ -94,6 +94,8 @@ impl Head {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Flaw> {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut request = httparse::Request::new(&mut headers);
+        // One byte more than it may have tells that it is too large, and nothing beyond makes a difference.
+        let bytes = &bytes[..bytes.len().min(HEAD_MAX + 1)];
         match request.parse(bytes) {
             Ok(Status::Complete(used)) if used <= HEAD_MAX => Ok(Some((Head::of(&request)?, used))),
             Ok(Status::Partial) if bytes.len() <= HEAD_MAX => Ok(None),
@@ -196,10 +198,11 @@ fn method(name: &str) -> Result<Method, Flaw> {
     }
 }
 
-/// Whether the first line speaks of a version at all.
+/// Whether the first line has a version of HTTP where it belongs.
 fn names_version(bytes: &[u8]) -> bool {
     let line = bytes.split(|&byte| byte == b'\n').find(|line| !line.trim_ascii().is_empty());
-    line.is_some_and(|line| line.windows(6).any(|words| words == b" HTTP/"))
+    let third = line.and_then(|line| line.split(|&byte| byte == b' ').nth(2));
+    third.is_some_and(|word| word.starts_with(b"HTTP/"))
 }
 
 /// A body on its way.
@@ -405,6 +408,11 @@ mod tests {
         let check = |request: &str, status: u16| {
             let flaw = whole(request.as_bytes()).expect_err(request);
             assert_eq!(flaw.answer().0, status, "{request:?}: {flaw:?}");
+            // And as soon as it is seen at all.
+            for end in 0..request.len() {
+                let Err(flaw) = whole(&request.as_bytes()[..end]) else { continue };
+                assert_eq!(flaw.answer().0, status, "{request:?} up to {end}: {flaw:?}");
+            }
         };
         let post = |rest: &str| format!("POST /a HTTP/1.1\r\n{rest}");
         check("CONNECT {}\r\nPING\r\n", 400);
@@ -416,6 +424,7 @@ mod tests {
         check("GET /a HTTP/1.1\r\nA: b\r\n folded\r\n\r\n", 400);
         check("GET /a HTTP/1.1\r\nA: b\rC: d\r\n\r\n", 400);
         check("GET /a HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400);
+        check("GET /a b HTTP/1.1\r\n\r\n", 400);
         check("GET /a HTTP/2.0\r\n\r\n", 505);
         check("GET /a HTTP/1.2\r\n\r\n", 505);
         check("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505);
@@ -455,6 +464,12 @@ mod tests {
         let fits = HEAD_MAX - head(0).len();
         assert!(Head::parse(head(fits).as_bytes()).unwrap().is_some());
         assert_eq!(Head::parse(head(fits + 1).as_bytes()), Err(Flaw::HeadTooLarge));
+        let flawed = head(HEAD_MAX).replace("\r\n\r\n", "\r\nno colon\r\n\r\n");
+        assert_eq!(
+            Head::parse(flawed.as_bytes()),
+            Err(Flaw::HeadTooLarge),
+            "what is beyond is not looked at"
+        );
         let endless = vec![b'x'; HEAD_MAX + 1];
         assert_eq!(Head::parse(&endless[..HEAD_MAX]), Ok(None));
         assert_eq!(Head::parse(&endless), Err(Flaw::HeadTooLarge));
