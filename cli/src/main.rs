@@ -2,6 +2,7 @@
 //! subcommand has a file of its own.
 
 mod address;
+mod change;
 mod client;
 mod consumer;
 mod credentials;

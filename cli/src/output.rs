@@ -1,20 +1,58 @@
 //! What people and programs see: of a message, a line for a terminal or a JSON object; of many rows,
 //! a table.
 
+use crate::change::{Change, Paint};
 use crate::client::Received;
 use crate::failure::Failure;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use clap::ValueEnum;
 use jiff::Zoned;
 use rowcall_wire::headers;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
-/// Shows a message that has just come, for people or for programs.
-pub(crate) fn message(message: &Received, json: bool) -> Result<(), Failure> {
+/// For whom a message is shown.
+#[derive(Clone, Copy)]
+pub(crate) enum Style {
+    Programs,
+    People(Paint),
+}
+
+/// When there are colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+impl Style {
+    pub(crate) fn new(json: bool, color: Color) -> Style {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let colors = match color {
+            Color::Auto => {
+                io::stdout().is_terminal()
+                    && !set("NO_COLOR")
+                    && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
+            }
+            Color::Always => true,
+            Color::Never => false,
+        };
+        if json { Style::Programs } else { Style::People(Paint(colors)) }
+    }
+}
+
+/// Shows a message that has just come.
+pub(crate) fn message(message: &Received, style: Style) -> Result<(), Failure> {
     let now = Zoned::now();
-    line(&if json { for_programs(message, &now) } else { for_people(message, &now) })
+    line(&match style {
+        Style::Programs => for_programs(message, &now),
+        Style::People(paint) => for_people(message, &now, paint),
+    })
 }
 
 /// Writes one line to stdout.
@@ -32,10 +70,15 @@ pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     })
 }
 
-/// A message for a person: time, subject, payload, on one line. Control characters are shown, not
-/// sent to the terminal.
-fn for_people(message: &Received, now: &Zoned) -> String {
-    let mut line = format!("{}  {}  ", now.strftime("%H:%M:%S%.3f"), visible(&message.subject));
+/// A message for a person: time, subject, payload or what has changed, on one line. Control characters are
+/// shown, not sent to the terminal.
+fn for_people(message: &Received, now: &Zoned, paint: Paint) -> String {
+    let time = paint.dim(&now.strftime("%H:%M:%S%.3f").to_string());
+    let mut line = format!("{time}  {}  ", visible(&message.subject));
+    if let Some(change) = Change::read(&message.payload) {
+        line.push_str(&change.line(paint));
+        return line;
+    }
     line.push_str(&visible(&message.payload));
     for (name, value) in headers::pairs(&message.headers) {
         let _ = write!(line, "  [{}: {}]", visible(name), visible(value));
@@ -144,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_terminal_is_not_at_the_sender_s_mercy() {
-        let line = for_people(&received(b"two\nlines \x1b[31mred \xff"), &Zoned::now());
+        let line = for_people(&received(b"two\nlines \x1b[31mred \xff"), &Zoned::now(), Paint(false));
         assert!(line.ends_with("a.b  two\\nlines \\u{1b}[31mred \u{fffd}  [X: y]"), "{line:?}");
     }
 

@@ -5,7 +5,7 @@
 use crate::address::DaemonArgs;
 use crate::client::{Publisher, Received};
 use crate::failure::Failure;
-use crate::output;
+use crate::output::{self, Color, Style};
 use crate::settle::{self, Unsettled};
 use crate::subscription::Subscription;
 use clap::Args;
@@ -171,7 +171,7 @@ fn take_in(
 ) -> Result<(), Failure> {
     while let Some(request) = subscription.next()? {
         unsettled.add(&request, subscription.publisher());
-        output::message(&request, json)?;
+        output::message(&request, Style::new(json, Color::Auto))?;
         // It fails only if every job has panicked.
         let work = Work { request, publisher: subscription.publisher().clone() };
         queue.send(work).map_err(|_| Failure::other("no job is left"))?;

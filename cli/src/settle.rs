@@ -34,6 +34,11 @@ pub(crate) fn is_event(message: &Received) -> bool {
     message.reply.as_ref().is_some_and(|reply| reply.starts_with(PREFIX))
 }
 
+/// Says that an event is done.
+pub(crate) fn acknowledge(event: &Received, publisher: &Publisher) -> Result<(), Failure> {
+    event.reply.as_ref().map_or(Ok(()), |reply| tell(publisher, reply, b"+ACK"))
+}
+
 impl Unsettled {
     /// Remembers an event; a request is none.
     pub(crate) fn add(&self, message: &Received, publisher: &Publisher) {

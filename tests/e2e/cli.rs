@@ -8,7 +8,7 @@ mod worker;
 use desk::{Desk, interrupt, json, rowcall, run, until};
 use harness::{Child, Daemon};
 use nix::sys::signal::Signal;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 #[test]
 fn listen_shows_a_line_for_each_message() {
@@ -23,6 +23,23 @@ fn listen_shows_a_line_for_each_message() {
     assert_eq!(rest, ["a.1  one", "b  two\\nlines, \\u{1b}[31mred", "a.b.c  größe  [X: y]  [Z: ]"]);
     assert!(times.iter().all(|time| time.len() == "12:34:56.789".len()), "{times:?}");
     interrupt(listener);
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let desk = Desk::new();
+    // script(1) gives it a terminal.
+    let listen = format!("{} listen -n 1 a", harness::built("rowcall").display());
+    for (set, dim) in [("", true), ("1", false)] {
+        let mut command = Command::new("script");
+        command.args(["-qefc", &listen, "/dev/null"]).env("TERM", "xterm").env("NO_COLOR", set);
+        command.env("ROWCALL_SERVER", format!("unix:{}", desk.daemon.socket.display()));
+        let listener = Child::start("script", &mut command);
+        listener.prints("listening to a");
+        desk.run(&["notify", "a", "hello"]).is(0, "");
+        let line = listener.prints("hello");
+        assert_eq!(line.starts_with("\x1b[2m"), dim, "NO_COLOR={set}: {line:?}");
+    }
 }
 
 #[test]
@@ -278,7 +295,7 @@ fn help_says_what_each_subcommand_takes() {
     check(&["install", "-?"], &["--library", "--no-copy", "--print", "--json", "MYSQL_PWD"]);
     check(&["uninstall", "--help"], &server);
     check(&["uninstall", "--help"], &["--no-remove", "--print", "--json"]);
-    check(&["listen", "--help"], &["<SUBJECT>...", "--queue", "--count", "--server", "--json"]);
+    check(&["listen", "--help"], &["[SUBJECT]...", "--queue", "--count", "--server", "--json"]);
     check(&["notify", "--help"], &["<SUBJECT> <PAYLOAD>", "stdin", "--header", "--server"]);
     check(&["request", "--help"], &["--timeout", "[default: 2000]", "Exit code 3", "--server", "--json"]);
     check(&["reply", "--help"], &["-- <COMMAND>...", "--jobs", "--queue", "ROWCALL_SUBJECT", "--server"]);

@@ -16,6 +16,9 @@ pub const RESULT: &[u8] = b"_ROWCALL.result";
 /// Where the library says that it has the reply; the payload is the ticket.
 pub const TAKEN: &[u8] = b"_ROWCALL.taken";
 
+/// Where the workers of a durable consumer subscribe; its name follows.
+pub const CONSUMER: &str = "rowcall.consumer.";
+
 /// Whether this is where the library speaks to the daemon itself: [`POKE`], [`RESULT`], [`TAKEN`].
 pub fn is_for_daemon(subject: &[u8]) -> bool {
     [POKE, RESULT, TAKEN].contains(&subject)

@@ -10,9 +10,6 @@ use std::time::Duration;
 /// Where answers go; the tokens behind it say to what.
 const PREFIX: &[u8] = b"$JS.ACK.rowcall.";
 
-/// Where the workers of a consumer subscribe; its name follows.
-const DELIVERY: &str = "rowcall.consumer.";
-
 /// The header of every delivery of an event but the first: which one it is.
 pub(crate) const DELIVERIES: &str = "Rowcall-Deliveries";
 
@@ -43,12 +40,12 @@ pub(crate) enum Answer {
 
 /// The subject that the workers of a consumer subscribe to.
 pub(crate) fn delivery_subject(consumer: &str) -> String {
-    format!("{DELIVERY}{consumer}")
+    format!("{}{consumer}", subject::CONSUMER)
 }
 
 /// The consumer whose workers subscribe to this, if it is one's.
 pub(crate) fn consumer_of(filter: &[u8]) -> Option<&str> {
-    std::str::from_utf8(filter.strip_prefix(DELIVERY.as_bytes())?).ok()
+    std::str::from_utf8(filter.strip_prefix(subject::CONSUMER.as_bytes())?).ok()
 }
 
 /// The subject of the answer to a delivery, as JetStream's clients take it apart: stream, consumer,
