@@ -4,6 +4,8 @@
 //! Only the library, on the Unix socket, opens letters and asks for them; replies come from anywhere.
 
 use crate::mailbox::{Answer, Fate, Limits, Mailbox};
+use crate::publish::Asker;
+use crate::slots::Key;
 use crate::timers::Soonest;
 use crate::{Daemon, Timer};
 use rowcall_wire::{Message, headers, subject};
@@ -11,8 +13,7 @@ use std::time::Duration;
 
 /// The mailbox, and when it is looked at next.
 pub(crate) struct Mail {
-    /// Whoever asks is known by where he awaits the answer.
-    mailbox: Mailbox<Box<[u8]>>,
+    mailbox: Mailbox<Asker>,
     /// The deadline set for it.
     deadline: Soonest,
 }
@@ -73,14 +74,15 @@ impl Daemon {
     }
 
     /// The library asks for a reply.
-    pub(crate) fn on_result(&mut self, question: &Message<'_>) {
+    pub(crate) fn on_result(&mut self, client: Key, question: &Message<'_>) {
         let (Some(inbox), Some((timeout, ticket))) = (question.reply, split(question.payload())) else {
             return;
         };
+        let asker = Asker { client, inbox: inbox.into() };
         if !ticket.starts_with(self.server_id.as_bytes()) {
-            return self.tell_no_reply(inbox, "other_daemon");
+            return self.tell_no_reply(&asker, "other_daemon");
         }
-        self.mail.mailbox.ask(ticket, inbox.into(), self.now + timeout, self.now);
+        self.mail.mailbox.ask(ticket, asker, self.now + timeout, self.now);
         self.post();
     }
 
@@ -101,12 +103,13 @@ impl Daemon {
     /// Tells those who ask what there is to be told, and sets a timer for what is over next, unless an
     /// earlier one is set.
     fn post(&mut self) {
-        for (inbox, answer) in self.mail.mailbox.answers() {
+        // Whoever has gone meanwhile loses nothing: the reply stays where it is.
+        for (asker, answer) in self.mail.mailbox.answers() {
             match answer {
-                Answer::Reply(reply) => self.tell(&inbox, &reply.body, reply.header_len),
-                Answer::Gone(fate) => self.tell_no_reply(&inbox, fate.name()),
-                Answer::Pending => self.tell_no_reply(&inbox, "pending"),
-                Answer::Unknown => self.tell_no_reply(&inbox, "unknown_ticket"),
+                Answer::Reply(reply) => self.answer_asker(&asker, &reply.body, reply.header_len),
+                Answer::Gone(fate) => self.tell_no_reply(&asker, fate.name()),
+                Answer::Pending => self.tell_no_reply(&asker, "pending"),
+                Answer::Unknown => self.tell_no_reply(&asker, "unknown_ticket"),
             }
         }
         if let Some(at) = self.mail.mailbox.next()
@@ -116,15 +119,10 @@ impl Daemon {
         }
     }
 
-    fn tell_no_reply(&mut self, inbox: &[u8], why: &str) {
+    fn tell_no_reply(&mut self, asker: &Asker, why: &str) {
         let mut body = Vec::new();
         let header_len = headers::block(&mut body, [(headers::NO_REPLY.as_bytes(), why.as_bytes())]);
-        self.tell(inbox, &body, header_len);
-    }
-
-    /// Whoever has gone meanwhile loses nothing, so he is not counted: the reply stays where it is.
-    fn tell(&mut self, inbox: &[u8], body: &[u8], header_len: usize) {
-        self.route(None, &Message { subject: inbox, reply: None, body, header_len });
+        self.answer_asker(asker, &body, header_len);
     }
 }
 

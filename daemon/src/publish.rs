@@ -12,6 +12,13 @@ use crate::stats::Reason;
 use rowcall_wire::{Message, encode, headers, subject};
 use std::rc::Rc;
 
+/// Someone who has asked the daemon itself, and where he listens for the answer.
+#[derive(Clone)]
+pub(crate) struct Asker {
+    pub(crate) client: Key,
+    pub(crate) inbox: Box<[u8]>,
+}
+
 impl Daemon {
     /// A client publishes. Says whether anyone takes it.
     pub(crate) fn on_publish(&mut self, from: Key, message: &Message<'_>) -> bool {
@@ -19,7 +26,7 @@ impl Daemon {
         let wants = client.wants;
         let (local, free) = (matches!(client.peer, Peer::Unix), client.standing.publishes_freely);
         if local && subject::is_for_daemon(message.subject) {
-            self.on_word_of_library(message);
+            self.on_word_of_library(from, message);
             return true;
         }
         client.traffic.in_msgs += 1;
@@ -37,7 +44,7 @@ impl Daemon {
             self.reply(from, encode::OK);
         }
         if let Some(receipt) = self.answered(message.subject) {
-            self.on_answer(&receipt, message);
+            self.on_answer(from, &receipt, message);
             return true;
         }
         if let Some(ticket) = mail::ticket_of(message.subject) {
@@ -58,10 +65,10 @@ impl Daemon {
     }
 
     /// Does what only the library says, to the daemon alone.
-    fn on_word_of_library(&mut self, message: &Message<'_>) {
+    fn on_word_of_library(&mut self, from: Key, message: &Message<'_>) {
         match message.subject {
             subject::POKE => self.outbox.iter().for_each(Outbox::poke),
-            subject::RESULT => self.on_result(message),
+            subject::RESULT => self.on_result(from, message),
             subject::TAKEN => self.on_taken(message.payload()),
             _ => {}
         }
@@ -80,8 +87,8 @@ impl Daemon {
         heard
     }
 
-    /// The same without counting: also for what the daemon says itself.
-    pub(crate) fn route(&mut self, from: Option<Key>, message: &Message<'_>) -> bool {
+    /// The same without counting.
+    fn route(&mut self, from: Option<Key>, message: &Message<'_>) -> bool {
         let matches = self.subjects.matches(message.subject);
         self.round.begin_message();
         let mut heard = false;
@@ -175,17 +182,33 @@ impl Daemon {
         }
     }
 
-    /// Answers a client on its own subscription for the answer, if it has one. Nobody else hears it.
+    /// Tells a client on its own subscription for the answer, if it has one, that there is none. Nobody else
+    /// hears it.
     pub(crate) fn tell_asker(&mut self, from: Key, answer: &Message<'_>) -> bool {
-        let awaiting = self.subjects.matches(answer.subject);
-        let own = |&&key: &&Key| {
-            self.subscriptions.get(key).is_some_and(|subscription| subscription.client == from)
-        };
-        let Some(&found) = Rc::as_ref(&awaiting).plain.iter().find(own) else { return false };
-        let Some(subscription) = self.subscriptions.get(found) else { return false };
+        let found = self.inbox_of(from, answer.subject);
+        let Some(subscription) = found.and_then(|found| self.subscriptions.get(found)) else { return false };
         let sid = subscription.sid.clone();
         self.answer_on(from, &sid, answer);
         true
+    }
+
+    /// Answers someone on his own subscription for the answer, if he has one. Nobody else hears it: or anyone
+    /// could have us publish where he may not himself.
+    pub(crate) fn answer_asker(&mut self, asker: &Asker, body: &[u8], header_len: usize) {
+        if let Some(found) = self.inbox_of(asker.client, &asker.inbox) {
+            self.round.begin_message();
+            self.deliver(None, found, &Message { subject: &asker.inbox, reply: None, body, header_len });
+            self.end_spent();
+        }
+    }
+
+    /// The subscription on which a client listens for an answer.
+    fn inbox_of(&mut self, from: Key, subject: &[u8]) -> Option<Key> {
+        let awaiting = self.subjects.matches(subject);
+        let own = |&&key: &&Key| {
+            self.subscriptions.get(key).is_some_and(|subscription| subscription.client == from)
+        };
+        Rc::as_ref(&awaiting).plain.iter().find(own).copied()
     }
 
     /// Owes a client what the daemon itself answers on this subscription of its.

@@ -17,6 +17,7 @@ use workers::{
 
 on_each_server!(
     an_official_client_acknowledges,
+    an_answer_is_confirmed_to_its_worker_only,
     what_is_not_acknowledged_comes_again,
     what_fails_too_often_is_parked_and_can_be_sent_again,
     a_worker_that_gives_up_parks_the_event,
@@ -63,6 +64,27 @@ fn an_official_client_acknowledges(kind: Kind) {
     until_number(&mut sql, "mail", "settled", 3);
     until_number(&mut sql, "mail", "redelivered", 1);
     assert_eq!(number(&mut sql, "mail", "pending"), 0);
+}
+
+/// Or a worker could have the daemon publish where he may not himself.
+fn an_answer_is_confirmed_to_its_worker_only(kind: Kind) {
+    let Some(mut site) = with_consumer(kind, &[]) else { return };
+    let mut sql = site.connect();
+    let mut others = site.listener(&["theirs.>", "shared.>"]);
+    let mut it = worker(&site, "mail");
+    // As clients do who listen for one answer.
+    it.send("SUB shared.* 2\r\nUNSUB 2 1\r\n");
+    for inbox in ["theirs.in", "shared.in"] {
+        publish(&mut sql, "x");
+        let event = it.message();
+        it.send(format!("PUB {} {inbox} 4\r\n+ACK\r\n", event.reply.unwrap()));
+    }
+    it.expect("MSG shared.in 2 0\r\n\r\n");
+    until_settled(&mut sql);
+    others.barrier();
+    it.barrier();
+    let subscriptions = &site.daemon().varz()["subscriptions"];
+    assert_eq!(subscriptions, 3, "that for one answer is over");
 }
 
 fn what_is_not_acknowledged_comes_again(kind: Kind) {

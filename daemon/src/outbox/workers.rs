@@ -7,6 +7,7 @@ use super::event::Event;
 use super::receipt::{self, Answer, Receipt};
 use super::window::{Due, Settings, Verdict, Window};
 use super::{HOLD, Outbox};
+use crate::publish::Asker;
 use crate::slots::Key;
 use crate::{Daemon, Timer};
 use rowcall_wire::Message;
@@ -85,7 +86,7 @@ impl Outbox {
         }
     }
 
-    fn note(&self, (consumer, position, id): (u32, u64, u64), fate: Fate, confirm: Option<Vec<u8>>) {
+    fn note(&self, (consumer, position, id): (u32, u64, u64), fate: Fate, confirm: Option<Asker>) {
         self.desk.note(self.epoch, Note { consumer, position, id, fate, confirm });
     }
 
@@ -139,7 +140,7 @@ impl Outbox {
     }
 
     /// The worker has answered.
-    fn settle(&mut self, receipt: &Receipt<'_>, answer: &Answer, confirm: Option<Vec<u8>>, now: Instant) {
+    fn settle(&mut self, receipt: &Receipt<'_>, answer: &Answer, confirm: Option<Asker>, now: Instant) {
         let Some(window) = self.window_of(receipt.consumer) else { return };
         let (consumer, position) = (window.settings.id, receipt.position);
         let Some((event, deliveries)) = window.get(position) else { return };
@@ -219,7 +220,7 @@ struct Failure {
     why: &'static str,
     /// When to try again, if the worker has said so.
     delay: Option<Duration>,
-    confirm: Option<Vec<u8>>,
+    confirm: Option<Asker>,
 }
 
 impl Failure {
@@ -241,21 +242,20 @@ impl Daemon {
                 outbox.window(consumer).into_iter().for_each(|it| it.forget(up_to))
             }
             News::More(consumer) => outbox.window(consumer).into_iter().for_each(Window::expect_more),
-            News::Written(subjects) => {
-                for subject in subjects {
-                    self.route(None, &Message::plain(&subject, b""));
-                }
+            News::Written(all) => {
+                all.iter().for_each(|asker| self.answer_asker(asker, b"", 0));
             }
             News::Batch(_) | News::Recalled(_) => {}
         }
     }
 
     /// Someone answers a delivery.
-    pub(crate) fn on_answer(&mut self, receipt: &Receipt<'_>, message: &Message<'_>) {
+    pub(crate) fn on_answer(&mut self, worker: Key, receipt: &Receipt<'_>, message: &Message<'_>) {
         let answer = Answer::parse(message.payload());
+        let confirm = message.reply.map(|inbox| Asker { client: worker, inbox: inbox.into() });
         let now = self.now;
         let Some(outbox) = &mut self.outbox else { return };
-        outbox.settle(receipt, &answer, message.reply.map(Into::into), now);
+        outbox.settle(receipt, &answer, confirm, now);
     }
 
     /// Which delivery a message answers, if it is an answer to one.

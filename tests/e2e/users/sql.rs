@@ -201,6 +201,25 @@ fn other_programs_on_the_socket() {
     assert!(!daemon.terminal().info.contains("sql_publish"));
 }
 
+/// Or SQL could have the daemon publish what it may not publish itself.
+#[test]
+fn what_the_daemon_answers_goes_to_whoever_asked() {
+    let folder = harness::folder();
+    let daemon = Daemon::with_settings(folder.path(), &write_users(folder.path(), SHOP));
+    let mut other = daemon.terminal().hello();
+    other.send("SUB > 1\r\n");
+    other.barrier();
+    let mut it = Terminal::unix(&daemon.socket).hello();
+    it.send("SUB _INBOX.rowcall.0123456789abcdef.* 1\r\n");
+    for inbox in ["other", "_INBOX.rowcall.0123456789abcdef.7"] {
+        it.send(format!("PUB _ROWCALL.result {inbox} 11\r\n10 a.ticket\r\n"));
+    }
+    let answer = it.message();
+    assert_eq!(answer.subject, "_INBOX.rowcall.0123456789abcdef.7");
+    assert!(answer.headers.contains("other_daemon"), "{answer:?}");
+    other.barrier();
+}
+
 /// What is kept from SQL within a wider subscription is; its own inboxes are not.
 #[test]
 fn deliveries_to_the_socket() {

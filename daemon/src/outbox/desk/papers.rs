@@ -2,6 +2,7 @@
 
 use super::super::event::Event;
 use super::super::window::Settings;
+use crate::publish::Asker;
 use crate::slots::Key;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ pub(in crate::outbox) enum News {
     /// A consumer's events up to this position are gone.
     Gone { consumer: u32, up_to: u64 },
     /// What was answered has been written down, and these want to know.
-    Written(Vec<Vec<u8>>),
+    Written(Vec<Asker>),
     /// What a listener wanted to hear again.
     Recalled(Recalled),
 }
@@ -66,7 +67,7 @@ pub(in crate::outbox) struct Note {
     pub(in crate::outbox) id: u64,
     pub(in crate::outbox) fate: Fate,
     /// Who wants to know that it has been written down.
-    pub(in crate::outbox) confirm: Option<Vec<u8>>,
+    pub(in crate::outbox) confirm: Option<Asker>,
 }
 
 pub(in crate::outbox) enum Fate {
