@@ -1,5 +1,6 @@
 # make demo    what Rowcall does, on a private server, in a minute
 # make test    everything that must hold: format, lints, unit tests, end-to-end tests on real servers
+# make fuzz    the parsers of what comes from outside, five seconds each (SECONDS=600 ONLY="http users" for longer)
 # make bench   the speed goals, each beside its peer (ONLY="streams sql" runs some of them)
 # make soak    what takes too long for make test (ONLY="faults" runs some of it)
 # make install the programs and the library below PREFIX
@@ -15,7 +16,7 @@ LIBRARY := rowcall_$(subst .,_,$(VERSION)).so
 # are busy themselves, so not many more.
 export RUST_TEST_THREADS ?= 3
 
-.PHONY: build release demo test check tests servers clients e2e bench soak install
+.PHONY: build release demo test check tests servers clients e2e fuzz bench soak install
 
 build:
 	tests/packages.sh build
@@ -29,12 +30,13 @@ demo: release
 	tests/packages.sh demo
 	sql/examples/demo.sh $(TARGET)/release
 
-test: check e2e
+test: check e2e fuzz
 
 # Always the whole workspace: each choice of packages would compile the dependencies once more, with
 # just the features that these need.
 check: tests
 	cargo fmt --all --check
+	cargo fmt --manifest-path tests/fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --workspace --test soak -- -D warnings
 	cargo test --workspace --lib --bins
@@ -54,6 +56,10 @@ clients:
 
 e2e: tests servers clients
 	cargo test --workspace --test e2e
+
+fuzz:
+	tests/packages.sh fuzz
+	tests/fuzz.sh $(or $(SECONDS),5) $(ONLY)
 
 bench: release
 	tests/packages.sh bench

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs from Debian's packages what is missing for building, for the demo, the tests or the
-# benchmarks. Usage: tests/packages.sh build|demo|test|bench
+# benchmarks. Usage: tests/packages.sh build|demo|test|fuzz|bench
 # It touches nothing when all is there, uses sudo only when not root, and makes no database service:
 # MariaDB's packages are the "core" ones, which hold the programs alone. (Only PostgreSQL, for the
 # benchmarks, has none such.)
@@ -11,15 +11,18 @@ demo="$build mariadb-server-core mariadb-client-core"
 # MySQL's own packages come by tests/servers.sh, which unpacks them instead of installing them.
 # Official clients, and what tests/clients.sh needs to bring others.
 clients='libnats-dev golang-go golang-github-nats-io-go-nats-dev python3-venv'
-test="$demo nats-server sysbench curl php-cli chromium debian-archive-keyring ca-certificates $clients"
+test="$demo nats-server sysbench curl php-cli chromium debian-archive-keyring ca-certificates g++ $clients"
+# libFuzzer is C++.
+fuzz="$build g++"
 bench="$demo nats-server postgresql"
 
 case ${1-} in
     build) wanted=$build ;;
     demo) wanted=$demo ;;
     test) wanted=$test ;;
+    fuzz) wanted=$fuzz ;;
     bench) wanted=$bench ;;
-    *) echo "usage: tests/packages.sh build|demo|test|bench" >&2; exit 2 ;;
+    *) echo "usage: tests/packages.sh build|demo|test|fuzz|bench" >&2; exit 2 ;;
 esac
 
 if ! command -v apt-get >/dev/null; then

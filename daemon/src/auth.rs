@@ -26,7 +26,7 @@ use subtle::ConstantTimeEq;
 #[derive(Clone)]
 pub struct Access {
     /// Who may log in. While there is nobody, nobody has to.
-    users: HashMap<Box<str>, Rc<User>>,
+    pub(crate) users: HashMap<Box<str>, Rc<User>>,
     /// Whom everyone on the Unix socket counts as.
     pub(crate) sql: Rc<User>,
     /// Which accounts of the system may connect to the Unix socket, by their numbers.

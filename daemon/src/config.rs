@@ -231,7 +231,7 @@ impl Config {
         Config::from_toml(&text).map_err(|error| Wrong(format!("{}: {error}", path.display())))
     }
 
-    fn from_toml(text: &str) -> Result<Config, Wrong> {
+    pub(crate) fn from_toml(text: &str) -> Result<Config, Wrong> {
         let config: Config = toml::from_str(text).map_err(|error| match text.contains("[[users]]") {
             // They belong elsewhere; but what stands there by mistake may be a secret all the same.
             true => {

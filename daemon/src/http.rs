@@ -10,10 +10,10 @@ mod login;
 mod pages;
 mod request;
 mod resume;
-mod target;
+pub(crate) mod target;
 mod tokens;
 mod upgrade;
-mod visit;
+pub(crate) mod visit;
 mod work;
 
 use crate::client::{Client, ROUND_MAX};

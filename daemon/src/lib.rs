@@ -6,6 +6,8 @@ mod certificates;
 mod client;
 pub mod config;
 mod drain;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod http;
 mod listener;
 mod mail;

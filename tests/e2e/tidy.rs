@@ -235,6 +235,7 @@ fn the_arrows_between_members_run_one_way() {
     check("daemon", &["rowcall-mysql", "rowcall-wire"]);
     check("cli", &["rowcall-mysql", "rowcall-wire"]);
     check("tests", &["rowcall-mysql", "rowcall-wire"]);
+    check("tests/fuzz", &["rowcall-wire", "rowcalld"]);
 }
 
 #[test]
@@ -270,6 +271,49 @@ fn the_source_tour_names_every_file() {
     let missing: Vec<String> =
         sources().into_iter().map(|(path, _)| path).filter(|path| !holds(tour, path)).collect();
     assert!(missing.is_empty(), "not in README.md's source tour:\n{}", missing.join("\n"));
+}
+
+/// A target that is not built, or has nothing to begin with, would find nothing.
+#[test]
+fn every_fuzz_target_is_built_and_has_a_corpus() {
+    let stems = |folder: &str| -> Vec<String> {
+        let files = fs::read_dir(repository().join(folder)).unwrap();
+        let mut stems: Vec<_> = files
+            .map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        stems.sort();
+        stems
+    };
+    let manifest: toml::Table = read("tests/fuzz/Cargo.toml").parse().unwrap();
+    let mut built: Vec<_> =
+        manifest["bin"].as_array().unwrap().iter().map(|bin| bin["name"].as_str().unwrap()).collect();
+    built.sort_unstable();
+    let targets = stems("tests/fuzz/fuzz_targets");
+    assert_eq!(built, targets);
+    assert_eq!(stems("tests/fuzz/corpus"), targets);
+}
+
+/// The fuzz targets have a lock file of their own. What they find is about the crates that are released.
+#[test]
+fn what_is_fuzzed_is_locked_to_the_same_versions() {
+    let packages = |path: &str| -> Vec<(String, String)> {
+        let lock: toml::Table = read(path).parse().unwrap();
+        let text = |package: &toml::Value, key: &str| package[key].as_str().unwrap().to_owned();
+        let packages = lock["package"].as_array().unwrap();
+        packages.iter().map(|package| (text(package, "name"), text(package, "version"))).collect()
+    };
+    let (released, fuzzed) = (packages("Cargo.lock"), packages("tests/fuzz/Cargo.lock"));
+    let known = |name: &str| released.iter().any(|(other, _)| other == name);
+    let others: Vec<_> =
+        fuzzed.iter().filter(|package| known(&package.0) && !released.contains(package)).collect();
+    let daemon: toml::Table = read("daemon/Cargo.toml").parse().unwrap();
+    let needed = daemon["dependencies"].as_table().unwrap().keys();
+    let missing: Vec<_> = needed.filter(|name| !fuzzed.iter().any(|(other, _)| other == *name)).collect();
+    assert!(
+        others.is_empty() && missing.is_empty(),
+        "tests/fuzz/Cargo.lock: others than in Cargo.lock: {others:?}; missing: {missing:?}; to mend it: \
+         cp Cargo.lock tests/fuzz && cargo metadata --manifest-path tests/fuzz/Cargo.toml >/dev/null"
+    );
 }
 
 /// The checker can fail, and says where.

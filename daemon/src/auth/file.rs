@@ -55,7 +55,7 @@ impl Access {
         Access::from_toml(&text).map_err(|error| format!("{here}: {error}"))
     }
 
-    fn from_toml(text: &str) -> Result<Access, String> {
+    pub(crate) fn from_toml(text: &str) -> Result<Access, String> {
         let raw: Raw = toml::from_str(text).map_err(|error| quiet(text, &error))?;
         let mut access = Access { sql: sql_user(&raw.sql), ..Access::default() };
         if let Some(peers) = &raw.sql.socket_peers {
