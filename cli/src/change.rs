@@ -16,8 +16,7 @@ pub(crate) struct Change<'a> {
     pub(crate) after: Option<Row<'a>>,
     op: Op,
     /// Something else may have an `op`, but hardly one of these.
-    #[serde(rename = "source")]
-    _source: Source,
+    pub(crate) source: Source,
 }
 
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
@@ -31,9 +30,9 @@ enum Op {
 }
 
 #[derive(Deserialize)]
-struct Source {
-    #[serde(rename = "connector")]
-    _connector: String,
+pub(crate) struct Source {
+    pub(crate) db: String,
+    pub(crate) table: String,
 }
 
 /// The columns of a row, in their order.
@@ -47,6 +46,15 @@ impl<'a> Change<'a> {
     /// Reads one, if it is one.
     pub(crate) fn read(payload: &'a [u8]) -> Option<Change<'a>> {
         serde_json::from_slice(payload).ok()
+    }
+
+    /// insert, update or delete.
+    pub(crate) fn op(&self) -> &'static str {
+        match self.op {
+            Op::Insert => "insert",
+            Op::Update => "update",
+            Op::Delete => "delete",
+        }
     }
 
     /// In one line.
@@ -139,7 +147,7 @@ mod tests {
 
     fn event(op: &str, before: &str, after: &str) -> String {
         format!(
-            "{{\"before\":{before},\"after\":{after},\"source\":{{\"connector\":\"rowcall\"}},\"op\":\"{op}\",\"ts_ms\":1}}"
+            "{{\"before\":{before},\"after\":{after},\"source\":{{\"db\":\"d\",\"table\":\"t\"}},\"op\":\"{op}\",\"ts_ms\":1}}"
         )
     }
 
@@ -169,7 +177,7 @@ mod tests {
             "1",
             "{}",
             "{\"op\":\"c\",\"after\":{}}",
-            "{\"op\":\"x\",\"source\":{\"connector\":\"\"}}",
+            "{\"op\":\"x\",\"source\":{\"db\":\"\",\"table\":\"\"}}",
             "[]",
         ] {
             assert!(Change::read(other.as_bytes()).is_none(), "{other}");

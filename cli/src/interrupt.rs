@@ -6,10 +6,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use once_cell::sync::OnceCell;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::low_level::pipe;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// Becomes readable with the first signal, and is never read from: so every thread that waits is
@@ -65,8 +68,13 @@ impl Interrupt {
 
 fn take_over() -> io::Result<UnixStream> {
     let (signalled, signal) = UnixStream::pair()?;
-    pipe::register(SIGINT, signal.try_clone()?)?;
-    pipe::register(SIGTERM, signal)?;
+    for wanted in [SIGINT, SIGTERM] {
+        // The second one ends the program at once, whatever it waits for: a command that never ends, say.
+        let again = Arc::new(AtomicBool::new(false));
+        flag::register_conditional_shutdown(wanted, 128 + wanted, Arc::clone(&again))?;
+        flag::register(wanted, again)?;
+        pipe::register(wanted, signal.try_clone()?)?;
+    }
     Ok(signalled)
 }
 

@@ -4,8 +4,11 @@
 mod address;
 mod change;
 mod client;
+mod command;
 mod consumer;
 mod credentials;
+mod crew;
+mod exec;
 mod failure;
 mod install;
 mod interrupt;
@@ -68,6 +71,8 @@ enum Command {
     Request(request::Request),
     /// Answer requests by running a command for each
     Reply(reply::Reply),
+    /// Run a command for each event
+    Exec(exec::Exec),
     /// Make, show, pause and remove durable consumers
     Consumer(consumer::Consumer),
     /// Show events that were given up, send them again, delete them
@@ -79,7 +84,7 @@ enum Command {
 }
 
 const AFTER_HELP: &str = "\
-listen, notify, request and reply speak to the daemon, rowcalld: found with --server, else with
+listen, notify, request, reply and exec speak to the daemon, rowcalld: found with --server, else with
 ROWCALL_SERVER, else at unix:/run/rowcall/rowcall.sock. user speaks to nobody, the others to the
 database server, with the flags of the mysql and mariadb clients.
 
@@ -111,6 +116,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Notify(notify) => notify.run(),
         Command::Request(request) => request.run(json),
         Command::Reply(reply) => reply.run(json),
+        Command::Exec(exec) => exec.run(),
         Command::Consumer(consumer) => consumer.run(json),
         Command::Parked(parked) => parked.run(json),
         Command::Status(status) => status.run(json),

@@ -29,6 +29,15 @@ struct State {
     ended: bool,
 }
 
+/// What has become of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is done.
+    Done,
+    /// It failed, and comes again: after so long, or after the consumer's pause.
+    Again(Option<Duration>),
+}
+
 /// Whether the message is an event that waits for an acknowledgement, and no request.
 pub(crate) fn is_event(message: &Received) -> bool {
     message.reply.as_ref().is_some_and(|reply| reply.starts_with(PREFIX))
@@ -47,11 +56,22 @@ impl Unsettled {
     }
 
     /// Answers an event.
-    pub(crate) fn settle(&self, event: &Received, publisher: &Publisher, done: bool) -> Result<(), Failure> {
+    pub(crate) fn settle(
+        &self,
+        event: &Received,
+        publisher: &Publisher,
+        verdict: Verdict,
+    ) -> Result<(), Failure> {
         let Some(reply) = &event.reply else { return Ok(()) };
         // First: what has been answered is not in progress.
         self.state().events.remove(reply);
-        tell(publisher, reply, if done { b"+ACK" } else { b"-NAK" })
+        match verdict {
+            Verdict::Done => tell(publisher, reply, b"+ACK"),
+            Verdict::Again(None) => tell(publisher, reply, b"-NAK"),
+            Verdict::Again(Some(pause)) => {
+                tell(publisher, reply, format!("-NAK {{\"delay\": {}}}", pause.as_nanos()).as_bytes())
+            }
+        }
     }
 
     /// Tells the daemon about each of them from time to time, until the end.

@@ -1,0 +1,123 @@
+//! `rowcall exec`: runs a command for each event. How it is run stands in command.rs, how several work at a time
+//! in crew.rs.
+
+use crate::address::DaemonArgs;
+use crate::client::Received;
+use crate::failure::Failure;
+use crate::settle::Verdict;
+use crate::subscription::Subscription;
+use crate::{command, crew, span};
+use clap::Args;
+use rowcall_wire::subject;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// The exit code that says that it may work later: EX_TEMPFAIL of sysexits.h.
+const TEMPORARY: i32 = 75;
+
+const AFTER_HELP: &str = "\
+Examples:
+  rowcall exec 'shop.orders.>' -- sh -c 'echo \"$ROWCALL_OP $ROWCALL_NEW_ID\"'
+  rowcall exec --consumer mail --jobs 4 --timeout 30s -- ./send-mail.sh
+
+The command gets the payload on stdin and in its environment ROWCALL_SUBJECT, a
+ROWCALL_HEADER_NAME for each header and, of a watched table's event, ROWCALL_OP
+(insert, update, delete), ROWCALL_DB, ROWCALL_TABLE and ROWCALL_NEW_COLUMN and
+ROWCALL_OLD_COLUMN for each column that is not NULL; of another JSON object
+ROWCALL_FIELD_NAME. Values of more than 32 KiB are on stdin only.
+
+With --consumer each event is worked on at least once: exit code 0 acknowledges
+it, 75 asks for it again after --retry-after, any other after the consumer's
+pause; after the consumer's --max-deliveries it is parked. Without, events are
+for those who listen now, and a failure is told and counted.";
+
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Exec {
+    /// Subject to run it for; may hold the wildcards * and >, then quote it
+    #[arg(required_unless_present = "consumer")]
+    subject: Option<String>,
+
+    /// Work for this durable consumer
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["subject", "queue"])]
+    consumer: Option<String>,
+
+    /// Be one of a queue group: each event goes to only one of those who give the same name
+    #[arg(long, short, value_name = "NAME")]
+    queue: Option<String>,
+
+    /// How many events to work on at a time
+    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    jobs: u8,
+
+    /// How long a command may take before it is told to end, and killed 5 s later; 0 is for ever
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = span::parse)]
+    timeout: u64,
+
+    /// After how long an event comes again when the command ends with exit code 75
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = span::parse, requires = "consumer")]
+    retry_after: u64,
+
+    /// Leave after this many events
+    #[arg(long, short = 'n', value_name = "N")]
+    count: Option<u64>,
+
+    #[command(flatten)]
+    daemon: DaemonArgs,
+
+    /// Command to run for each event, and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+impl Exec {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let (filters, queue) = match (&self.consumer, &self.subject) {
+            (Some(name), _) => ([format!("{}{name}", subject::CONSUMER)], Some("rowcall-exec")),
+            (None, subject) => ([subject.clone().unwrap_or_default()], self.queue.as_deref()),
+        };
+        let mut subscription = Subscription::new(&self.daemon, &filters, queue)?;
+        eprintln!("running {} for {}", self.command.join(" "), filters[0]);
+        let (done, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+        let count = self.count.unwrap_or(u64::MAX);
+        crew::run(
+            &mut subscription,
+            self.jobs,
+            count,
+            |_| Ok(()),
+            |work| {
+                let verdict = self.work_on(&work.message);
+                let counter = if verdict == Verdict::Done { &done } else { &failed };
+                counter.fetch_add(1, Relaxed);
+                Ok(verdict)
+            },
+        )?;
+        match failed.into_inner() {
+            0 => Ok(()),
+            failed => {
+                Err(Failure::other(format!("{failed} of {} events failed", failed + done.into_inner())))
+            }
+        }
+    }
+
+    fn work_on(&self, event: &Received) -> Verdict {
+        let limit = (self.timeout > 0).then(|| Duration::from_millis(self.timeout));
+        let (why, pause) = match command::run(&self.command, event, Stdio::inherit(), limit) {
+            Ok(output) if output.status.success() => return Verdict::Done,
+            Ok(output) if output.status.code() == Some(TEMPORARY) => {
+                ("exit code 75".into(), Some(Duration::from_millis(self.retry_after)))
+            }
+            Ok(output) => (output.status.to_string(), None),
+            Err(error) => (format!("cannot run {}: {error}", self.command[0]), None),
+        };
+        let subject = crate::output::visible(&event.subject);
+        let then = match (&self.consumer, pause) {
+            (None, _) => "it does not come again".to_owned(),
+            (Some(_), None) => "it comes again after the consumer's pause".to_owned(),
+            (Some(_), Some(_)) => format!("it comes again after {}", span::exact(self.retry_after)),
+        };
+        eprintln!("rowcall: {subject}: {why}; {then}");
+        Verdict::Again(pause)
+    }
+}
