@@ -15,7 +15,7 @@ use crate::server::{HEADING, ServerArgs};
 use crate::{output, schema, span};
 use catalog::Catalog;
 use clap::Args;
-use columns::{BigNumbers, Column};
+use columns::{BigNumbers, Column, identifier};
 use plan::{Mode, Op, Plan};
 use serde_json::json;
 use table::Table;
@@ -122,6 +122,11 @@ impl Watch {
         for table in &tables {
             let columns = catalog.columns(table)?;
             let plan = self.plan(&mut catalog, table, &columns)?;
+            if plan.mode == Mode::Committed && !catalog.is_transactional(table)? {
+                return Err(Failure::usage(format!(
+                    "{table} takes no part in transactions (its engine has none): watch it with --mode instant"
+                )));
+            }
             let again = catalog.put(table, &plan, &columns)?;
             say(&mut catalog, table, &plan, if again { "changed" } else { "watched" }, json)?;
         }
@@ -133,8 +138,15 @@ impl Watch {
 
     /// What was asked for, as far as this table has it.
     fn plan(&self, catalog: &mut Catalog, table: &Table, columns: &[Column]) -> Result<Plan, Failure> {
-        let primary = catalog.primary_key(table)?;
-        let key = if self.key.is_empty() { primary } else { canonical(&self.key, "--key", table, columns)? };
+        if self.when.as_ref().is_some_and(|condition| !names_a_row(condition)) {
+            return Err(Failure::usage("--when: a column is written NEW.name or OLD.name"));
+        }
+        let key_chosen = !self.key.is_empty();
+        let key = if key_chosen {
+            canonical(&self.key, "--key", table, columns)?
+        } else {
+            catalog.primary_key(table)?
+        };
         subject::check(&self.subject, table)?;
         if subject::holds_key(&self.subject) && key.is_empty() {
             return Err(Failure::usage(format!(
@@ -149,6 +161,8 @@ impl Watch {
             mode: self.mode,
             subject: self.subject.clone(),
             key,
+            key_chosen,
+            table: table.to_string(),
             big_numbers: self.big_numbers,
             seen: columns.iter().map(|column| (column.name.clone(), column.definition.clone())).collect(),
         })
@@ -159,6 +173,10 @@ impl Watch {
         for table in tables {
             let columns = catalog.columns(table)?;
             let plan = self.plan(catalog, table, &columns)?;
+            text.push_str(&format!("\nUSE {}//\n", identifier(&table.schema)));
+            for name in catalog.ours(table)? {
+                text.push_str(&format!("DROP TRIGGER {} //\n", identifier(&name)));
+            }
             for (_, create) in catalog.statements(table, &plan, &columns)? {
                 text.push_str(&format!("\n{create} //\n"));
             }
@@ -176,6 +194,12 @@ impl Watch {
             }),
         }
     }
+}
+
+/// Whether a condition is about the row at all; MySQL would take any name in it, and fail with each row.
+fn names_a_row(condition: &str) -> bool {
+    let condition = condition.to_ascii_lowercase();
+    condition.contains("new.") || condition.contains("old.")
 }
 
 /// Whether a database is the server's own, or ours.
@@ -196,7 +220,9 @@ fn canonical(
         let found = columns.iter().find(same).map(|column| column.name.clone());
         found.ok_or_else(|| Failure::usage(format!("{flag}: {table} has no column {name}")))
     };
-    names.iter().map(find).collect()
+    let mut found: Vec<String> = names.iter().map(find).collect::<Result<_, _>>()?;
+    found.dedup();
+    Ok(found)
 }
 
 /// One table has been dealt with.

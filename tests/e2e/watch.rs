@@ -2,6 +2,7 @@
 //! watch/types.rs, what the statements that make the changes notice of it in watch/statements.rs.
 
 mod listening;
+mod running;
 mod statements;
 mod types;
 
@@ -156,6 +157,12 @@ fn what_is_asked_for_and_nothing_else(kind: Kind) {
     assert_eq!(first.payload["after"], json!({"id": 1, "total": 12.0}));
     assert!(first.headers.contains("Rowcall-Key: test.orders/a.D A\r\n"), "{}", first.headers);
     assert_eq!(Heard::next(&mut listener).payload["after"]["total"], json!(null));
+    // A condition holds as it does in WHERE.
+    watch(&site, &["test.orders", "--on", "insert", "--when", "NEW.total", "--subject", "some.{table}"]);
+    let mut listener = site.listener(&["some.>"]);
+    sql.query("INSERT INTO orders VALUES (2, 'x', 0), (3, 'x', NULL), (4, 'x', 0.4)").unwrap();
+    assert_eq!(Heard::next(&mut listener).payload["after"]["id"], 4);
+    watch(&site, &arguments);
     // Of an insert and a delete there is nothing.
     assert_eq!(triggers(&mut sql), ["rowcall_orders_update"]);
 }
@@ -200,6 +207,19 @@ fn tables_change_and_the_list_says_so(kind: Kind) {
     let mut listener = site.listener(&["test.>"]);
     sql.query("INSERT INTO orders VALUES (1, 2, 'new')").unwrap();
     assert_eq!(Heard::next(&mut listener).payload["after"], json!({"id": 1, "total": 2.0, "note": "new"}));
+    // A table with another name has other subjects.
+    sql.query("RENAME TABLE orders TO sales").unwrap();
+    assert!(list().contains("was test.orders"), "{}", list());
+    watch(&site, &["--refresh"]);
+    sql.query("DELETE FROM sales").unwrap();
+    sql.query("INSERT INTO sales VALUES (2, 2, 'again')").unwrap();
+    assert_eq!(Heard::next(&mut listener).subject, "test.sales.insert");
+    sql.query("ALTER TABLE sales DROP PRIMARY KEY, ADD PRIMARY KEY (total)").unwrap();
+    assert!(list().contains("~primary key"), "{}", list());
+    watch(&site, &["--refresh"]);
+    sql.query("INSERT INTO sales VALUES (2, 3, 'keyed')").unwrap();
+    assert!(Heard::next(&mut listener).headers.contains("Rowcall-Key: test.sales/3.00\r\n"));
+    sql.query("RENAME TABLE sales TO orders").unwrap();
     // A trigger that someone dropped is missed, too.
     watch(&site, &["test.orders"]);
     sql.query("DROP TRIGGER rowcall_orders_update").unwrap();
@@ -210,7 +230,7 @@ fn tables_change_and_the_list_says_so(kind: Kind) {
     // What was chosen and is gone is for a person to decide.
     watch(&site, &["test.orders", "--columns", "note"]);
     sql.query("ALTER TABLE orders DROP COLUMN note").unwrap();
-    fails(&site, &["--refresh"], 2, &["test.orders has no column note"]);
+    fails(&site, &["--refresh"], 1, &["test.orders has no column note", "1 tables are as they were"]);
 }
 
 fn a_session_may_be_quiet(kind: Kind) {
@@ -291,6 +311,15 @@ fn printing_changes_nothing_and_can_be_run(kind: Kind) {
     let mut listener = site.listener(&["test.>"]);
     sql.query("INSERT INTO orders VALUES (1, 'it''s \\\\', 1), (2, 'x', 1)").unwrap();
     assert_eq!(Heard::next(&mut listener).payload["after"]["id"], 2);
+    // To print it again and run it takes the place of what is there.
+    let again = watch(&site, &["test.orders", "--print", "--on", "insert"]);
+    std::fs::write(&script, again).unwrap();
+    site.server.run_script(&script);
+    assert_eq!(triggers(&mut sql).len(), 1);
+    let printed =
+        watch(&site, &["test.orders", "--print", "--when", "NEW.customer <> 'it''s \\\\'", "--on", "insert"]);
+    std::fs::write(&script, printed).unwrap();
+    site.server.run_script(&script);
     // What was put there by hand is as good as what the command puts there.
     let listed: Value = serde_json::from_str(&watch(&site, &["--list", "--json"])).unwrap();
     assert_eq!((&listed["when"], &listed["changes"]), (&json!("NEW.customer <> 'it''s \\\\'"), &json!([])));
@@ -330,7 +359,10 @@ fn mistakes_are_told_and_change_nothing(kind: Kind) {
     fails(&site, &["test.orders", "--columns", "customre"], 2, &["no column customre"]);
     fails(&site, &["test.orders", "--subject", "{tabel}"], 2, &["there is no {tabel}"]);
     fails(&site, &["test.orders", "--when", "NEW.toal > 1"], 6, &["1054", "NEW.name"]);
-    fails(&site, &["test.orders", "--when", "total >"], 6, &["1064", "--when"]);
+    fails(&site, &["test.orders", "--when", "NEW.total >"], 6, &["1064", "--when"]);
+    fails(&site, &["test.orders", "--when", "total > 1"], 2, &["NEW.name"]);
+    sql.query("CREATE TABLE loose (v INT) ENGINE=MyISAM").unwrap();
+    fails(&site, &["test.loose"], 2, &["--mode instant"]);
     fails(&site, &["test.orders", "--when", "OLD.total > 1"], 6, &["1363", "--on"]);
     sql.query("CREATE TABLE keyless (v INT)").unwrap();
     fails(&site, &["test.keyless", "--subject", "k.{key}"], 2, &["--key"]);

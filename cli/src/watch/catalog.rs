@@ -64,7 +64,7 @@ impl Catalog {
         let one =
             if table.is_all() { String::new() } else { format!(" AND TABLE_NAME = {}", quoted(&table.name)) };
         let rows = self.rows(&format!(
-            "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE = 'BASE TABLE' AND \
+            "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND \
              TABLE_SCHEMA = {}{one} ORDER BY 2",
             quoted(&table.schema)
         ))?;
@@ -161,7 +161,7 @@ impl Catalog {
         if earlier.is_empty() {
             return self.create(table, plan, columns).map(|()| false);
         }
-        // Nobody writes a row between the old triggers and the new ones.
+        // Nobody writes a row between the old triggers and the new ones. (MySQL locks what they write to as well.)
         self.locked(table, |catalog| {
             catalog.create(table, plan, columns)?;
             catalog.drop_all(table, &earlier)
@@ -172,13 +172,21 @@ impl Catalog {
     /// Takes ours away; says how many there were.
     pub(crate) fn take_away(&mut self, table: &Table) -> Result<usize, Failure> {
         let ours = self.ours(table)?;
-        if !ours.is_empty() {
-            self.locked(table, |catalog| catalog.drop_all(table, &ours))?;
-        }
+        self.drop_all(table, &ours)?;
         Ok(ours.len())
     }
 
-    fn ours(&mut self, table: &Table) -> Result<Vec<String>, Failure> {
+    /// Whether what is written to it can be rolled back.
+    pub(crate) fn is_transactional(&mut self, table: &Table) -> Result<bool, Failure> {
+        let rows = self.rows(&format!(
+            "SELECT e.TRANSACTIONS FROM information_schema.TABLES t JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE WHERE {}",
+            is(table, "t.TABLE_SCHEMA", "t.TABLE_NAME")
+        ))?;
+        Ok(rows.concat() == ["YES"])
+    }
+
+    /// The names of ours.
+    pub(crate) fn ours(&mut self, table: &Table) -> Result<Vec<String>, Failure> {
         let ours = self.triggers(table)?.into_iter().filter(|trigger| trigger.plan.is_some());
         Ok(ours.map(|trigger| trigger.name).collect())
     }
@@ -195,6 +203,7 @@ impl Catalog {
     }
 
     fn create(&mut self, table: &Table, plan: &Plan, columns: &[Column]) -> Result<(), Failure> {
+        self.run(&format!("USE {}", identifier(&table.schema)))?;
         let mut made = Vec::new();
         for (name, sql) in self.statements(table, plan, columns)? {
             if let Err(failure) = self.ddl(table, &sql) {
@@ -244,8 +253,8 @@ fn is(table: &Table, schema: &str, name: &str) -> String {
 fn advice(number: u32) -> &'static str {
     match number {
         1205 => {
-            "\n  Someone holds the table in a transaction that is still open (SHOW PROCESSLIST). Nothing was changed; \
-             try again, or wait longer with --lock-wait."
+            "\n  Someone holds the table, or on MySQL another watched table, in a transaction that is still open (SHOW \
+             PROCESSLIST). Nothing was changed; try again, or wait longer with --lock-wait."
         }
         1142 => "\n  The account needs TRIGGER, SELECT and LOCK TABLES on the table.",
         1044 => "\n  The account needs TRIGGER, SELECT and LOCK TABLES on the database.",
@@ -253,7 +262,7 @@ fn advice(number: u32) -> &'static str {
             "\n  The binary log is on, and the account has no right to make triggers then: SET GLOBAL \
              log_bin_trust_function_creators = 1, or use an account with SUPER."
         }
-        1054 => "\n  Nothing was changed. In --when a column is written NEW.name or OLD.name.",
+        1054 | 1327 => "\n  Nothing was changed. In --when a column is written NEW.name or OLD.name.",
         1064 => "\n  Nothing was changed. Is --when a condition as it stands behind WHERE?",
         1363 => {
             "\n  Nothing was changed. An insert has no OLD row and a delete no NEW row: watch them by themselves, with --on."

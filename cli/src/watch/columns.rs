@@ -24,6 +24,7 @@ enum Shape {
     Exact,
     /// FLOAT, which the server shows rounded to six digits unless it is made a DOUBLE.
     Float,
+    /// BIT, and YEAR, which is shown as 0000 when it is 0.
     Bits,
     /// Characters of any character set, or what the server shows as such.
     Text,
@@ -65,14 +66,9 @@ impl Column {
         table: &Table,
         mariadb: bool,
     ) -> Result<Vec<Column>, Failure> {
-        let json = if mariadb {
-            "EXISTS (SELECT 1 FROM information_schema.CHECK_CONSTRAINTS k WHERE k.CONSTRAINT_SCHEMA = c.TABLE_SCHEMA \
-             AND k.TABLE_NAME = c.TABLE_NAME AND k.CHECK_CLAUSE = CONCAT('json_valid(`', REPLACE(c.COLUMN_NAME, '`', '``'), '`)'))"
-        } else {
-            "0"
-        };
+        let json = if mariadb { checked_json(connection, table)? } else { Vec::new() };
         let sql = format!(
-            "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IFNULL(DATETIME_PRECISION, 0), {json} FROM information_schema.COLUMNS c \
+            "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IFNULL(DATETIME_PRECISION, 0) FROM information_schema.COLUMNS \
              WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} ORDER BY ORDINAL_POSITION",
             quoted(&table.schema),
             quoted(&table.name)
@@ -87,7 +83,7 @@ impl Column {
             let shape = shape(&Described {
                 kind: &text(1).to_ascii_lowercase(),
                 digits: text(3).parse().unwrap_or_default(),
-                checked_json: text(4) == "1",
+                checked_json: json.contains(&format!("json_valid({})", identifier(&text(0)))),
                 mariadb,
             });
             Column { name: text(0), definition: text(2), shape }
@@ -103,6 +99,11 @@ impl Column {
         format!("IF({value} IS NULL, 'null', {text})")
     }
 
+    /// Whether two values may look the same.
+    pub(crate) fn is_rounded(&self) -> bool {
+        matches!(self.shape, Shape::Vector(_))
+    }
+
     /// The value itself.
     pub(crate) fn value(&self, row: &str) -> String {
         format!("{row}.{}", identifier(&self.name))
@@ -115,7 +116,10 @@ impl Column {
             if self.definition.contains("zerofill") { format!("{value} + 0") } else { value.to_owned() };
         match self.shape {
             Shape::Exact if big == BigNumbers::Text => format!("CONCAT('\"', {}, '\"')", characters(&digits)),
-            Shape::Number | Shape::Exact => characters(&digits),
+            // Whoever has made another type of the column since must not write into the event what he likes.
+            Shape::Number | Shape::Exact => {
+                format!("IF(JSON_VALID({0}), {0}, JSON_QUOTE({0}))", characters(&digits))
+            }
             Shape::Float => characters(&format!("{value} + 0e0")),
             Shape::Bits => characters(&format!("{value} + 0")),
             Shape::Text => format!("JSON_QUOTE({})", characters(value)),
@@ -156,6 +160,18 @@ impl Column {
     }
 }
 
+/// The checks of a table in MariaDB.
+fn checked_json(connection: &mut Connection, table: &Table) -> Result<Vec<String>, Failure> {
+    let sql = format!(
+        "SELECT CHECK_CLAUSE FROM information_schema.CHECK_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = {} AND TABLE_NAME = {}",
+        quoted(&table.schema),
+        quoted(&table.name)
+    );
+    let outcome = connection.query(sql).map_err(|error| Failure::server("cannot read the checks", &error))?;
+    let clauses = outcome.rows.iter().filter_map(|row| row.first()?.as_deref());
+    Ok(clauses.map(|clause| String::from_utf8_lossy(clause).into_owned()).collect())
+}
+
 /// A TIMESTAMP in UTC, from the seconds that the server keeps: a detour by the session's time zone would take
 /// one hour of each autumn for another. The date that is none ('0000-00-00 00:00:00') stays what it is.
 fn instant(value: &str, digits: usize) -> String {
@@ -172,10 +188,10 @@ fn instant(value: &str, digits: usize) -> String {
 
 fn shape(column: &Described<'_>) -> Shape {
     match column.kind {
-        "tinyint" | "smallint" | "mediumint" | "int" | "year" | "double" => Shape::Number,
+        "tinyint" | "smallint" | "mediumint" | "int" | "double" => Shape::Number,
         "bigint" | "decimal" => Shape::Exact,
         "float" => Shape::Float,
-        "bit" => Shape::Bits,
+        "bit" | "year" => Shape::Bits,
         "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => Shape::Bytes,
         "json" => Shape::Json,
         "longtext" if column.checked_json => Shape::Json,
@@ -216,7 +232,8 @@ pub(crate) mod tests {
         let id = column("id", "bigint");
         assert_eq!(
             id.json("NEW", BigNumbers::Number),
-            "IF(NEW.`id` IS NULL, 'null', CONVERT(NEW.`id` USING utf8mb4))"
+            "IF(NEW.`id` IS NULL, 'null', IF(JSON_VALID({0}), {0}, JSON_QUOTE({0})))"
+                .replace("{0}", "CONVERT(NEW.`id` USING utf8mb4)")
         );
         assert!(
             id.json("OLD", BigNumbers::Text).contains("CONCAT('\"', CONVERT(OLD.`id` USING utf8mb4), '\"')")

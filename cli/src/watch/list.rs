@@ -34,20 +34,33 @@ pub(super) fn show(catalog: &mut Catalog, named: &[Table], json: bool) -> Result
 }
 
 pub(super) fn refresh(catalog: &mut Catalog, named: &[Table], json: bool) -> Result<(), Failure> {
+    let mut failed = 0;
     for one in watched(catalog, named)? {
         if one.changes.is_empty() {
             continue;
         }
-        let columns = catalog.columns(&one.table)?;
-        // A column that is named and gone is for a person to decide.
-        canonical(&one.plan.columns, "--columns", &one.table, &columns)?;
-        canonical(&one.plan.key, "--key", &one.table, &columns)?;
-        let seen = columns.iter().map(|column| (column.name.clone(), column.definition.clone())).collect();
-        let plan = Plan { seen, ..one.plan };
-        catalog.put(&one.table, &plan, &columns)?;
-        say(catalog, &one.table, &plan, "refreshed", json)?;
+        // One table that cannot be dealt with keeps nobody from the others.
+        if let Err(failure) = rewrite(catalog, one, json) {
+            eprintln!("rowcall: {failure}");
+            failed += 1;
+        }
     }
-    Ok(())
+    if failed > 0 { Err(Failure::other(format!("{failed} tables are as they were"))) } else { Ok(()) }
+}
+
+fn rewrite(catalog: &mut Catalog, one: Watched, json: bool) -> Result<(), Failure> {
+    let (table, columns) = (&one.table, catalog.columns(&one.table)?);
+    // A column that somebody named and that is gone is for a person to decide.
+    canonical(&one.plan.columns, "--columns", table, &columns)?;
+    let key = if one.plan.key_chosen {
+        canonical(&one.plan.key, "--key", table, &columns)?
+    } else {
+        catalog.primary_key(table)?
+    };
+    let seen = columns.iter().map(|column| (column.name.clone(), column.definition.clone())).collect();
+    let plan = Plan { seen, key, table: table.to_string(), ..one.plan };
+    catalog.put(table, &plan, &columns)?;
+    say(catalog, table, &plan, "refreshed", json)
 }
 
 fn watched(catalog: &mut Catalog, named: &[Table]) -> Result<Vec<Watched>, Failure> {
@@ -60,8 +73,20 @@ fn watched(catalog: &mut Catalog, named: &[Table]) -> Result<Vec<Watched>, Failu
         let triggers = catalog.triggers(&table)?;
         let Some(plan) = triggers.iter().find_map(|trigger| trigger.plan.clone()) else { continue };
         let mut changes = plan.changes(&catalog.columns(&table)?);
-        let missing = plan.on.iter().filter(|&&op| !triggers.iter().any(|trigger| is_ours_for(trigger, op)));
-        changes.extend(missing.map(|op| format!("no {} trigger", op.name())));
+        for op in super::plan::Op::ALL {
+            let wanted = usize::from(plan.on.contains(&op));
+            match triggers.iter().filter(|trigger| is_ours_for(trigger, op)).count() {
+                count if count == wanted => {}
+                0 => changes.push(format!("no {} trigger", op.name())),
+                count => changes.push(format!("{count} {} triggers", op.name())),
+            }
+        }
+        if plan.table != table.to_string() {
+            changes.push(format!("was {}", plan.table));
+        }
+        if !plan.key_chosen && plan.key != catalog.primary_key(&table)? {
+            changes.push("~primary key".into());
+        }
         all.push(Watched { table, plan, changes });
     }
     Ok(all)

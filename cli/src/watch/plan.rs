@@ -35,6 +35,10 @@ pub(crate) struct Plan {
     pub(crate) subject: String,
     /// The columns that say what an event is about.
     pub(crate) key: Vec<String>,
+    /// Whether somebody chose them; else they are the primary key.
+    pub(crate) key_chosen: bool,
+    /// What the table was called.
+    pub(crate) table: String,
     pub(crate) big_numbers: BigNumbers,
     /// What the table's columns were: names and definitions.
     pub(crate) seen: Vec<(String, String)>,
@@ -105,6 +109,8 @@ impl Plan {
             "mode": self.mode.name(),
             "subject": self.subject,
             "key": self.key,
+            "key_chosen": self.key_chosen,
+            "table": self.table,
             "big_numbers": if self.big_numbers == BigNumbers::Text { "text" } else { "number" },
             "seen": self.seen,
         });
@@ -132,6 +138,8 @@ impl Plan {
             mode: if text("mode")? == Mode::Instant.name() { Mode::Instant } else { Mode::Committed },
             subject: text("subject")?.to_owned(),
             key: texts("key")?,
+            key_chosen: plan.get("key_chosen")?.as_bool()?,
+            table: text("table")?.to_owned(),
             big_numbers: if text("big_numbers")? == "text" { BigNumbers::Text } else { BigNumbers::Number },
             seen: plan.get("seen")?.as_array()?.iter().map(pair).collect::<Option<_>>()?,
         })
@@ -181,6 +189,8 @@ pub(crate) mod tests {
             mode: Mode::Committed,
             subject: "{db}.{table}.{op}".into(),
             key: vec!["id".into()],
+            key_chosen: false,
+            table: "shop.orders".into(),
             big_numbers: BigNumbers::Number,
             seen: vec![("id".into(), "int".into()), ("v".into(), "text".into())],
         }

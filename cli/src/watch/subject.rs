@@ -15,6 +15,7 @@ pub(crate) fn check(pattern: &str, table: &Table) -> Result<(), Failure> {
     let example = filled(pattern, table, Op::Insert, Some("1"));
     let flaw = match &example {
         Err(unknown) => format!("there is no {{{unknown}}}, only {{db}}, {{table}}, {{op}} and {{key}}"),
+        Ok(subject) if subject.starts_with('$') => "what begins with $ is for the daemon".to_owned(),
         Ok(subject) => match subject::publishable(subject.as_bytes()) {
             Ok(()) => return Ok(()),
             Err(flaw) => format!("the subject {}", flaw.text()),
@@ -47,7 +48,7 @@ pub(crate) fn sql(pattern: &str, table: &Table, op: Op, key: Option<&str>) -> St
         (Some(key), [_, _, ..]) => {
             // What a token cannot hold. An empty one is none.
             let token =
-                format!("IFNULL(NULLIF(REGEXP_REPLACE({key}, '[[:space:][:cntrl:].*>]', '_'), ''), '_')");
+                format!("IFNULL(NULLIF(REGEXP_REPLACE({key}, '[[:space:][:cntrl:].*>$]', '_'), ''), '_')");
             format!("CONCAT({})", parts.join(&format!(", {token}, ")))
         }
         _ => parts.concat(),

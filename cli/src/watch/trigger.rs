@@ -12,8 +12,9 @@ use std::fmt::Write;
 
 /// Errors that say that committed mode is not here (any more): no such procedure, schema, table, column or
 /// account, another number of arguments, or no right to it. A table that was restored elsewhere meets them,
-/// and goes on being written.
-const NOT_HERE: &str = "1305, 1049, 1146, 1054, 1449, 1318, 1044, 1142, 1143, 1227, 1370";
+/// and goes on being written. Also: a server that is read-only for all but the administrator who writes, and
+/// a table that takes no part in transactions where that must not be mixed.
+const NOT_HERE: &str = "1305, 1049, 1146, 1054, 1449, 1318, 1044, 1142, 1143, 1227, 1370, 1290, 1785";
 
 /// Characters of a key: longer ones end there. What that makes the same waits for one another.
 const KEY_MAX: usize = 200;
@@ -47,16 +48,16 @@ pub(crate) fn name(table: &Table, op: Op, taken: &[String]) -> String {
 }
 
 impl Trigger<'_> {
-    /// The statement that creates it, for a session whose SQL mode is empty.
+    /// The statement that creates it, for a session whose SQL mode is empty and whose database is the table's:
+    /// a dump that is loaded into another one makes it there.
     pub(crate) fn create(&self) -> String {
         let follows = self.follows.map(|name| format!(" FOLLOWS {}", identifier(name))).unwrap_or_default();
         format!(
-            "CREATE TRIGGER {}.{} AFTER {} ON {} FOR EACH ROW{follows}\nBEGIN\n  {}\n\
+            "CREATE TRIGGER {} AFTER {} ON {} FOR EACH ROW{follows}\nBEGIN\n  {}\n\
              \x20 IF IFNULL(CONVERT(@rowcall_off USING utf8mb4), '0') IN ('0', '') THEN\n  BEGIN\n{}  END;\n  END IF;\nEND",
-            identifier(&self.table.schema),
             identifier(self.name),
             self.op.name().to_ascii_uppercase(),
-            self.table.sql(),
+            identifier(&self.table.name),
             self.plan.statement(),
             self.body(),
         )
@@ -77,7 +78,7 @@ impl Trigger<'_> {
         line("BEGIN");
         line("  DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;");
         if let Some(condition) = &self.plan.when {
-            line(&format!("  SET rowcall_wanted = ({condition}\n    );"));
+            line(&format!("  SET rowcall_wanted = (({condition}\n    ) IS TRUE);"));
         }
         if self.op != Op::Insert {
             line(&format!("  SET rowcall_before = {};", self.object("OLD")));
@@ -157,13 +158,18 @@ impl Trigger<'_> {
         (!parts.is_empty()).then(|| format!("LEFT(CONCAT_WS('/', {}), {KEY_MAX})", parts.join(", ")))
     }
 
-    fn is_wanted(&self) -> &'static str {
-        if self.plan.only_changed && self.op == Op::Update {
-            // One that could not be shown is not taken for one that has not changed.
-            "rowcall_wanted AND (rowcall_payload IS NULL OR NOT (rowcall_before <=> rowcall_after))"
-        } else {
-            "rowcall_wanted"
+    fn is_wanted(&self) -> String {
+        if !self.plan.only_changed || self.op != Op::Update {
+            return "rowcall_wanted".into();
         }
+        // One that could not be shown is not taken for one that has not changed; nor one that is shown rounded.
+        let rounded = self.shown().filter(|column| column.is_rounded());
+        let rounded = rounded
+            .map(|column| format!(" OR NOT (HEX({}) <=> HEX({}))", column.value("OLD"), column.value("NEW")));
+        format!(
+            "rowcall_wanted AND (rowcall_payload IS NULL OR NOT (rowcall_before <=> rowcall_after){})",
+            rounded.collect::<String>()
+        )
     }
 
     fn send(&self) -> String {

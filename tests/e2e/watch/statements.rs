@@ -36,8 +36,12 @@ fn without_rowcall_statements_go_on(kind: Kind) {
     let mut sql = site.connect();
     table(&mut sql);
     watch(&site, &["test.orders"]);
+    // Who may write although the server is read-only may write a watched table, too.
+    sql.query("SET GLOBAL read_only = 1").unwrap();
+    sql.query("INSERT INTO orders VALUES (1, 'x', 2)").unwrap();
+    sql.query("SET GLOBAL read_only = 0").unwrap();
     sql.query("DROP DATABASE rowcall").unwrap();
-    sql.query("INSERT INTO orders VALUES (1, 'x', 2), (2, 'y', 2)").unwrap();
+    sql.query("INSERT INTO orders VALUES (2, 'y', 2)").unwrap();
     let status = sql.value("SELECT CONVERT(rowcall_status() USING utf8mb4)").unwrap().unwrap();
     let status: Value = serde_json::from_str(&status).unwrap();
     assert_eq!(status["dropped_by_reason"]["no_outbox"], 2, "{status}");

@@ -4,7 +4,12 @@ use super::{Heard, watch};
 use harness::{Kind, Site};
 use serde_json::{Value, json};
 
-on_each_server!(every_type_of_column, big_numbers_may_be_text, the_hour_that_comes_twice);
+on_each_server!(
+    every_type_of_column,
+    big_numbers_may_be_text,
+    the_hour_that_comes_twice,
+    a_column_of_another_type_writes_no_json_of_its_own,
+);
 
 /// A definition, a value in SQL, and the value in the event.
 type Example = (&'static str, &'static str, Value);
@@ -27,6 +32,7 @@ fn examples() -> Vec<Example> {
         ("BIT(1)", "b'1'", json!(1)),
         ("BIT(64)", "x'ffffffffffffffff'", json!(u64::MAX)),
         ("YEAR", "2026", json!(2026)),
+        ("YEAR", "0", json!(0)),
         ("DATE", "'2026-02-28'", json!("2026-02-28")),
         ("DATE", "'0000-00-00'", json!("0000-00-00")),
         ("DATETIME", "'2026-02-28 01:02:03'", json!("2026-02-28T01:02:03")),
@@ -151,4 +157,31 @@ fn the_hour_that_comes_twice(kind: Kind) {
     sql.query("SET SESSION time_zone = '+05:30'").unwrap();
     sql.query("UPDATE t SET id = 3 WHERE id = 1").unwrap();
     assert_eq!(Heard::next(&mut listener).payload["after"]["at"], "2026-10-25T00:30:00Z");
+}
+
+fn a_column_of_another_type_writes_no_json_of_its_own(kind: Kind) {
+    let Some(site) = Site::committed(kind) else { return };
+    let mut sql = site.connect();
+    sql.query("CREATE TABLE t (id INT PRIMARY KEY, a INT, d DECIMAL(5,2))").unwrap();
+    watch(&site, &["test.t"]);
+    sql.query("ALTER TABLE t MODIFY a VARCHAR(40), MODIFY d VARCHAR(40)").unwrap();
+    let mut listener = site.listener(&["test.>"]);
+    sql.query("INSERT INTO t VALUES (1, '1,\"role\":\"admin\"', '12.50')").unwrap();
+    let after = &Heard::next(&mut listener).payload["after"];
+    assert_eq!(after, &json!({"id": 1, "a": "1,\"role\":\"admin\"", "d": 12.5}));
+}
+
+#[test]
+fn vectors_that_look_alike_are_told_apart() {
+    let Some(site) = Site::committed(Kind::MySql) else { return };
+    let mut sql = site.connect();
+    sql.query("CREATE TABLE t (id INT PRIMARY KEY, v VECTOR(2), n INT)").unwrap();
+    watch(&site, &["test.t", "--on", "update", "--columns", "id,v", "--only-changed"]);
+    let mut listener = site.listener(&["test.>"]);
+    sql.query("INSERT INTO t VALUES (1, TO_VECTOR('[1.2345678,16777215]'), 1)").unwrap();
+    sql.query("UPDATE t SET n = 2").unwrap();
+    sql.query("UPDATE t SET v = TO_VECTOR('[1.2345679,16777214]'), n = 3").unwrap();
+    sql.query("UPDATE t SET id = 2").unwrap();
+    let ids = [(); 2].map(|()| Heard::next(&mut listener).payload["after"]["id"].as_u64());
+    assert_eq!(ids, [Some(1), Some(2)]);
 }
