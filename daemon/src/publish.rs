@@ -2,13 +2,13 @@
 //! here; the end of the turn writes to sockets.
 
 use crate::Daemon;
-use crate::client;
+use crate::client::{self, Client};
 use crate::http::Delivered;
 use crate::listener::Peer;
 use crate::mail;
 use crate::outbox::{self, Outbox};
 use crate::slots::Key;
-use crate::stats::Reason;
+use crate::stats::{Reason, Stats};
 use rowcall_wire::{Message, encode, headers, subject};
 use std::rc::Rc;
 
@@ -29,10 +29,7 @@ impl Daemon {
             self.on_word_of_library(from, message);
             return true;
         }
-        client.traffic.in_msgs += 1;
-        client.traffic.in_bytes += message.body.len() as u64;
-        self.stats.in_msgs += 1;
-        self.stats.in_bytes += message.body.len() as u64;
+        Self::count_published(&mut self.stats, client, message);
         // The complaint is only a complaint: the message is processed all the same.
         if wants.pedantic && !is_publishable(message.subject) {
             self.complain(from, "Invalid Publish Subject");
@@ -43,6 +40,25 @@ impl Daemon {
         if wants.verbose {
             self.reply(from, encode::OK);
         }
+        self.pass_on(from, local, message)
+    }
+
+    /// The same for a message by HTTP that was found to be allowed already.
+    pub(crate) fn on_permitted(&mut self, from: Key, message: &Message<'_>) -> bool {
+        let Some(client) = self.clients.get_mut(from) else { return false };
+        Self::count_published(&mut self.stats, client, message);
+        self.pass_on(from, false, message)
+    }
+
+    fn count_published(stats: &mut Stats, client: &mut Client, message: &Message<'_>) {
+        client.traffic.in_msgs += 1;
+        client.traffic.in_bytes += message.body.len() as u64;
+        stats.in_msgs += 1;
+        stats.in_bytes += message.body.len() as u64;
+    }
+
+    /// Gives a message to whom it is for. `local` says that it comes over the Unix socket.
+    fn pass_on(&mut self, from: Key, local: bool, message: &Message<'_>) -> bool {
         if let Some(receipt) = self.answered(message.subject) {
             self.on_answer(from, &receipt, message);
             return true;

@@ -61,6 +61,11 @@ impl Rights {
         self.publish.permits(subject)
     }
 
+    /// Whether a request may be answered, once, that was received so long ago.
+    pub(crate) fn may_reply(&self, reply: &[u8], age: Duration) -> bool {
+        self.may_publish(reply) || self.responses.is_some_and(|how| how.max > 0 && age < how.ttl)
+    }
+
     /// Whether this may be subscribed to.
     pub(crate) fn may_subscribe(&self, filter: &[u8], queue: Option<&[u8]>) -> bool {
         (self.own_inboxes && is_own_inbox(filter)) || self.subscribe.permits(filter, queue)

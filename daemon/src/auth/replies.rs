@@ -48,11 +48,6 @@ impl Replies {
         self.open.insert(subject, Open { left: how.max, until });
     }
 
-    /// Whether a message may still go there.
-    pub(crate) fn holds(&self, subject: &[u8], now: Instant) -> bool {
-        self.open.get(subject).is_some_and(|open| open.left > 0 && now < open.until)
-    }
-
     /// Whether a message may go there; it counts as one of those that may.
     pub(crate) fn take(&mut self, subject: &[u8], now: Instant) -> bool {
         let Some(open) = self.open.get_mut(subject) else { return false };

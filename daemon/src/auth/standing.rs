@@ -84,15 +84,6 @@ impl Standing {
         may
     }
 
-    /// Whether it may answer a request of which it has shown that it was given it; if so, once.
-    pub(crate) fn may_reply(&mut self, reply: &[u8], now: Instant) -> bool {
-        let Some(rights) = self.user.as_deref().map(|user| &user.rights) else { return false };
-        if let Some(how) = rights.responses {
-            self.replies.grant(reply, how, now);
-        }
-        rights.may_publish(reply) || self.replies.holds(reply, now)
-    }
-
     /// Whether it may publish to this.
     pub(crate) fn may_publish(&mut self, subject: &[u8], now: Instant) -> bool {
         let Some(rights) = self.user.as_deref().map(|user| &user.rights) else { return false };

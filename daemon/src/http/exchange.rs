@@ -142,7 +142,7 @@ impl Daemon {
     fn post_publish(&mut self, key: Key, subject: &[u8], head: &Head, body: &[u8]) -> Outcome {
         self.permit_publish(key, subject)?;
         let (body, header_len) = self.message_of(subject, head, body)?;
-        let heard = self.on_publish(key, &Message { subject, reply: None, body: &body, header_len });
+        let heard = self.on_permitted(key, &Message { subject, reply: None, body: &body, header_len });
         Ok(Some(Answer::json(format!("{{\"heard\":{heard}}}\n"))))
     }
 
@@ -161,7 +161,7 @@ impl Daemon {
         let inbox = format!("_INBOX.{secret}");
         self.await_message(key, inbox.as_bytes(), None, Awaited::Reply, time);
         let message = Message { subject, reply: Some(inbox.as_bytes()), body: &body, header_len };
-        if self.on_publish(key, &message) {
+        if self.on_permitted(key, &message) {
             return Ok(None);
         }
         self.unsubscribe_all(key);

@@ -12,6 +12,7 @@ use crate::slots::Key;
 use crate::stats::Stats;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use std::time::Instant;
 
 /// When someone may try again whose credentials could not be looked at, in seconds: attempts come back
 /// one by one.
@@ -59,11 +60,16 @@ impl Daemon {
         self.permit(may, |stats| &mut stats.forbidden_publish, "publish to this subject")
     }
 
-    /// Whether whoever asks may answer a request that he was given: his token shows that he was.
-    pub(super) fn permit_reply(&mut self, key: Key, reply: &[u8]) -> Result<(), Answer<'static>> {
-        let now = self.now;
-        let may = self.clients.get_mut(key).is_some_and(|client| client.standing.may_reply(reply, now));
-        self.permit(may, |stats| &mut stats.forbidden_publish, "answer requests")
+    /// Whether whoever asks may answer a request that he was given then: his token shows that he was.
+    pub(super) fn permit_reply(
+        &mut self,
+        key: Key,
+        reply: &[u8],
+        since: Instant,
+    ) -> Result<(), Answer<'static>> {
+        let age = self.now - since;
+        let may = self.rights(key).is_some_and(|rights| rights.may_reply(reply, age));
+        self.permit(may, |stats| &mut stats.forbidden_publish, "answer this request, or not any more")
     }
 
     /// Whether whoever asks may say what has become of a durable consumer's event.

@@ -78,13 +78,14 @@ impl Tokens {
         }
     }
 
-    /// Where the answer to this token goes, if it is known and was given to this user.
-    pub(crate) fn find(&mut self, user: &str, token: &str, now: Instant) -> Option<&[u8]> {
+    /// Where the answer to this token goes and since when it is awaited, if it is known and was given to this
+    /// user.
+    pub(crate) fn find(&mut self, user: &str, token: &str, now: Instant) -> Option<(&[u8], Instant)> {
         self.expire(now);
         let known = self.known.get(token).filter(|(holder, _)| **holder == *user);
         self.counts.unknown += u64::from(known.is_none());
         let (holder, number) = known?;
-        self.held.get(holder)?.tokens.get(number).map(|held| &*held.reply)
+        self.held.get(holder)?.tokens.get(number).map(|held| (&*held.reply, held.since))
     }
 
     /// The token was answered with: it is not known any more.
@@ -173,10 +174,10 @@ mod tests {
         let mut tokens = Tokens::default();
         tokens.give("u", "a", b"in.1", now);
         tokens.give("u", "b", b"in.2", now);
-        assert_eq!(tokens.find("u", "b", now), Some(&b"in.2"[..]));
+        assert_eq!(tokens.find("u", "b", now), Some((&b"in.2"[..], now)));
         tokens.used("b");
         assert_eq!(tokens.find("u", "b", now), None);
-        assert_eq!(tokens.find("u", "a", now), Some(&b"in.1"[..]));
+        assert_eq!(tokens.find("u", "a", now), Some((&b"in.1"[..], now)));
         assert_eq!(tokens.find("v", "a", now), None, "it was given to someone else");
         let counts = Counts { given: 2, used: 1, unknown: 2, ..Counts::default() };
         assert_eq!(tokens.account(now), (1, counts));

@@ -59,17 +59,18 @@ impl Daemon {
 
     /// Answers a request that a worker has taken.
     pub(super) fn post_reply(&mut self, key: Key, token: &str, head: &Head, body: &[u8]) -> Outcome {
-        let reply = self.reply_of(key, token)?;
+        let (reply, since) = self.reply_of(key, token)?;
         if self.answered(&reply).is_some() {
             return Err(Answer::text(
                 409,
                 "this is a durable consumer's event; ack, nak, term or progress it",
             ));
         }
-        self.permit_reply(key, &reply)?;
+        self.permit_reply(key, &reply, since)?;
         let (body, header_len) = self.message_of(&reply, head, body)?;
         self.http.tokens.used(token);
-        let heard = self.on_publish(key, &Message { subject: &reply, reply: None, body: &body, header_len });
+        let heard =
+            self.on_permitted(key, &Message { subject: &reply, reply: None, body: &body, header_len });
         Ok(Some(Answer::json(format!("{{\"heard\":{heard}}}\n"))))
     }
 
@@ -81,7 +82,7 @@ impl Daemon {
         token: &str,
         delay: Option<Duration>,
     ) -> Outcome {
-        let reply = self.reply_of(key, token)?;
+        let (reply, _) = self.reply_of(key, token)?;
         if self.answered(&reply).is_none() {
             return Err(Answer::text(409, "this is a request; answer it with /reply"));
         }
@@ -97,15 +98,16 @@ impl Daemon {
             Verdict::Progress => self.http.tokens.renew(token, self.now),
             _ => self.http.tokens.used(token),
         }
-        self.on_publish(key, &Message::plain(&reply, words.as_bytes()));
+        self.on_permitted(key, &Message::plain(&reply, words.as_bytes()));
         Ok(Some(Answer::empty(204)))
     }
 
-    /// Where the answer to this token goes, if whoever asks is the one to whom it was given.
-    fn reply_of(&mut self, key: Key, token: &str) -> Result<Vec<u8>, Answer<'static>> {
+    /// Where the answer to this token goes and since when it is awaited, if whoever asks is the one to whom it
+    /// was given.
+    fn reply_of(&mut self, key: Key, token: &str) -> Result<(Vec<u8>, Instant), Answer<'static>> {
         let user = self.clients.get(key).map(|client| holder(&client.standing)).unwrap_or_default();
         let found = self.http.tokens.find(user, token, self.now);
-        found.map(<[u8]>::to_vec).ok_or_else(|| {
+        found.map(|(reply, since)| (reply.to_vec(), since)).ok_or_else(|| {
             let why = "this token is not known: it was used, it is too old, the daemon was started since, or it \
                        was given to another user";
             Answer::text(404, why)

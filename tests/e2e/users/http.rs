@@ -180,6 +180,41 @@ fn a_worker_may_answer_what_he_was_given_and_nothing_else() {
     assert_eq!(all.answer().text(), "this");
 }
 
+/// Over HTTP as over NATS, `max` and `ttl` say so; a refusal does not use the token up.
+#[test]
+fn how_a_worker_may_answer_is_looked_at_when_he_does() {
+    let folder = harness::folder();
+    let base = users_file(&[User::new("all", "", ""), User::new("bob", "", "")]);
+    let with = |rule: &str| write_users(folder.path(), &format!("{base}allow_responses = {rule}\n"));
+    let daemon = Daemon::with_settings(folder.path(), &(with("{ max = 0 }") + super::PATIENT));
+    let mut all = enter(daemon.terminal(), "all");
+    // Longer than what is remembered of a NATS client's requests: a token needs no such limit.
+    let inbox = format!("in.{}", "x".repeat(600));
+    all.send(format!("SUB {inbox} 1\r\n"));
+    all.barrier();
+    let mut bob = daemon.visit();
+    bob.request("POST /work/ask", &as_user("bob"), "");
+    eventually("a worker", || (daemon.varz()["subscriptions"] == 2).then_some(()));
+    all.send(format!("PUB ask {inbox} 5\r\nwhat?\r\n"));
+    let reply = format!("POST /reply/{}", bob.answer().header("Rowcall-Token").unwrap());
+    let mut answer = |rule: &str| {
+        with(rule);
+        let before = daemon.child.said().matches("read the configuration again").count();
+        daemon.child.signal(Signal::SIGHUP);
+        eventually("the files are read", || {
+            (daemon.child.said().matches("read the configuration again").count() > before).then_some(())
+        });
+        status(&mut bob, &reply, &as_user("bob"), "this")
+    };
+    assert_eq!(answer("{ max = 0 }"), 403);
+    assert_eq!(answer("{ ttl = \"1ms\" }"), 403, "by now it is too late");
+    assert_eq!(answer("false\npublish = { allow = [] }"), 403);
+    assert_eq!(answer("{ max = 1, ttl = \"1h\" }"), 200);
+    assert_eq!(answer("{ max = 9, ttl = \"1h\" }"), 404, "a token is good for one answer");
+    assert_eq!(all.heard(), "this");
+    assert_eq!(daemon.varz()["forbidden"]["publish"], 3);
+}
+
 #[test]
 fn a_stream_ends_when_its_user_may_no_longer_listen() {
     let (folder, daemon) = daemon();
