@@ -159,6 +159,39 @@ fn a_request_may_be_answered_by_whoever_was_given_it() {
     });
 }
 
+#[test]
+fn answers_have_bounds() {
+    let folder = harness::folder();
+    let users = users_file(&[
+        User::new("worker", "allow_responses = true", ""),
+        User::new("none", "allow_responses = { max = 0 }", ""),
+        User::new("all", "", ""),
+    ]);
+    let daemon = Daemon::with_settings(folder.path(), &write_users(folder.path(), &users));
+    let (mut worker, mut none, mut all) = (
+        enter(daemon.terminal(), "worker"),
+        enter(daemon.terminal(), "none"),
+        enter(daemon.terminal(), "all"),
+    );
+    worker.send("SUB ask 1\r\n");
+    none.send("SUB ask 1\r\n");
+    all.send("SUB in.> 1\r\n");
+    [&mut worker, &mut none, &mut all].into_iter().for_each(Terminal::barrier);
+    // What is longer is not remembered.
+    let (longest, longer) = (format!("in.{}", "x".repeat(509)), format!("in.{}", "x".repeat(510)));
+    for inbox in [&longer, &longest] {
+        all.send(format!("PUB ask {inbox} 1\r\nx\r\n"));
+        for it in [&mut worker, &mut none] {
+            assert_eq!(it.message().reply.as_ref(), Some(inbox));
+        }
+        forbidden(&mut none, inbox);
+    }
+    forbidden(&mut worker, &longer);
+    worker.send(format!("PUB {longest} 2\r\nhi\r\n"));
+    all.expect(format!("MSG {longest} 1 2\r\nhi\r\n"));
+    all.barrier();
+}
+
 /// A user who may listen to `open.>` and to an inbox, and one who may do everything.
 fn guarded(folder: &tempfile::TempDir) -> (Daemon, Terminal, Terminal) {
     let users = users_file(&[
