@@ -1,6 +1,7 @@
 //! rowcall_request: a trigger or a session asks, and gets its answer or a reason within its time.
 
-use harness::{Kind, Site};
+use harness::{Kind, Site, eventually};
+use nix::sys::signal::Signal;
 use rowcall_mysql::{Connection, Error, Outcome};
 use serde_json::json;
 use std::thread;
@@ -16,6 +17,7 @@ on_each_server!(
     a_statement_s_time_limit_ends_the_wait,
     a_late_reply_is_not_taken_for_a_later_one,
     many_sessions_each_get_their_own_reply,
+    a_flood_keeps_no_function,
 );
 
 /// Far more than what should be immediate takes on a busy machine, and far less than the timeout
@@ -227,4 +229,61 @@ fn many_sessions_each_get_their_own_reply(kind: Kind) {
     let status = site.status();
     assert_eq!(status["replies"], SESSIONS * REQUESTS, "{status}");
     assert_eq!(status["failed_by_reason"], json!({}));
+}
+
+/// Whoever was asked once knows where a session hears its replies, and can send there what he likes. The
+/// function ends in its time and on KILL all the same, and does not read it all first.
+fn a_flood_keeps_no_function(kind: Kind) {
+    /// Less than what a session may be owed, 64 MiB, and half a second's reading at least.
+    const FLOOD: usize = 700_000;
+    let Some(mut site) = Site::start(kind) else { return };
+    let (mut sql, mut killer) = (site.connect(), site.connect());
+    let mut silent = site.listener(&["silent"]);
+    let mut flooder = site.listener(&[]);
+    for (call, reason) in [
+        ("rowcall_request('silent', 'x', 100)", "timeout"),
+        ("rowcall_request('silent', 'x', 60000)", "killed"),
+        ("rowcall_wait('news', 100)", "timeout"),
+        ("rowcall_wait('news', 60000)", "killed"),
+    ] {
+        let kill = format!("KILL QUERY {}", sql.id());
+        ask(&mut sql, "'silent', 'x', 0");
+        let inbox = silent.message().reply.unwrap();
+        let (inbox, _) = inbox.rsplit_once('.').unwrap();
+        let daemon = site.daemon.as_ref().unwrap();
+        let unread = || {
+            let varz = daemon.varz();
+            varz["pending_bytes"].as_u64().unwrap() + varz["lost_bytes"].as_u64().unwrap()
+        };
+        let before = unread();
+        let subscriptions = daemon.varz()["subscriptions"].as_u64().unwrap();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| sql.query(format!("SELECT {call}")));
+            if call.contains("request") {
+                silent.message();
+            } else {
+                eventually("it listens", || {
+                    (daemon.varz()["subscriptions"].as_u64() > Some(subscriptions)).then_some(())
+                });
+            }
+            // It reads nothing until all of it is there, and its time is over.
+            site.server.child.signal(Signal::SIGSTOP);
+            let started = Instant::now();
+            for _ in 0..100 {
+                flooder.send(format!("PUB {inbox}.others 1\r\nx\r\n").repeat(FLOOD / 100));
+            }
+            flooder.barrier();
+            if reason == "killed" {
+                scope.spawn(|| killer.query(&kill).unwrap());
+            }
+            thread::sleep(Duration::from_millis(100).saturating_sub(started.elapsed()));
+            site.server.child.signal(Signal::SIGCONT);
+            assert_eq!(waiting.join().unwrap().unwrap().first(), None, "{call}");
+        });
+        assert!(unread() > before + (1 << 20), "{call} has read all of it");
+        assert_eq!(last_error(&mut sql).as_deref(), Some(reason), "{call}");
+        // Another connection for the next one.
+        sql = site.connect();
+    }
+    site.server.assert_alive();
 }

@@ -2,7 +2,7 @@
 //! changes nothing.
 
 use super::{User, connect, enter, hash, users_file, users_path, write_users};
-use harness::{Daemon, Terminal, eventually};
+use harness::{Authority, Daemon, Terminal, eventually};
 use nix::sys::signal::Signal;
 use std::fs;
 use tempfile::TempDir;
@@ -175,6 +175,30 @@ fn the_first_users_and_the_last() {
     local.expect(VIOLATION);
     local.expect_closed();
     alice.barrier();
+}
+
+/// The last users cannot be taken away while others than this machine may come in.
+#[test]
+fn an_open_address_is_not_left_without_users() {
+    let folder = harness::folder();
+    let authority = Authority::new();
+    let settings = format!("{}{}", authority.settings(folder.path()), super::PATIENT)
+        + &write_users(folder.path(), &users_file(&[User::new("alice", "", "")]));
+    let config = folder.path().join("rowcalld.toml");
+    fs::write(&config, settings).unwrap();
+    let arguments = ["--listen", "0.0.0.0:0", "--http", "127.0.0.1:0", "--config", config.to_str().unwrap()];
+    let daemon = Daemon::start_with(&folder.path().join("rowcall.sock"), &arguments);
+    let near = daemon.tcp.replace("0.0.0.0", "127.0.0.1");
+    let mut alice = enter(authority.terminal(&near), "alice");
+    write_users(folder.path(), "");
+    let said = reload(&daemon, "nothing is changed: ");
+    let line = said.lines().rfind(|line| line.contains("nothing is changed")).unwrap();
+    assert!(line.contains("0.0.0.0:0") && line.contains("nobody has to log in here"), "{line}");
+    alice.barrier();
+    let mut stranger = authority.terminal(&near);
+    stranger.send("PING\r\n");
+    stranger.expect(VIOLATION);
+    enter(authority.terminal(&near), "alice").barrier();
 }
 
 /// A password whose check is under way counts by the file that is there when the check is done.
