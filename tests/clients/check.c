@@ -231,25 +231,25 @@ static void drain(void) {
 }
 
 /* The server ends and comes back, and the subscriptions are there again. */
-static void survive(const char *please, int announced) {
+static void survive(const char *please, int announced, natsOptions *(*options_of)(void)) {
     sem_t back, leaving;
     sem_init(&back, 0, 0);
     sem_init(&leaving, 0, 0);
-    natsOptions *opts = options();
+    natsOptions *opts = options_of();
     OK(natsOptions_SetReconnectedCB(opts, happened, &back));
     OK(natsOptions_SetLameDuckModeCB(opts, happened, &leaving));
     natsConnection *nc = connect_with(opts);
-    natsSubscription *plain = subscribe_to(nc, "after.*"), *queued = join(nc, "after.*", "q");
+    natsSubscription *plain = subscribe_to(nc, "shop.*"), *queued = join(nc, "shop.*", "q");
     OK(natsConnection_Flush(nc));
     puts(please);
     if (announced)
         sem_wait(&leaving);
     sem_wait(&back);
-    natsConnection *other = open_connection();
+    natsConnection *other = connect_with(options_of());
     OK(natsConnection_Flush(nc));
-    say(other, "after.all", "back");
-    hears(plain, "after.all", "back");
-    hears(queued, "after.all", "back");
+    say(other, "shop.orders", "back");
+    hears(plain, "shop.orders", "back");
+    hears(queued, "shop.orders", "back");
     silent(nc, plain);
     silent(nc, queued);
     close_connection(nc);
@@ -257,11 +257,11 @@ static void survive(const char *please, int announced) {
 }
 
 static void restart_server(void) {
-    survive("please kill", 0);
+    survive("please kill", 0, options);
 }
 
 static void leave(void) {
-    survive("please stop", 1);
+    survive("please stop", 1, options);
 }
 
 /* Does with an event of the durable consumer `mail` what its payload says. natsMsg_Ack and its sisters
@@ -314,7 +314,7 @@ static const struct {
     {"publish", publish}, {"subscribe", subscribe},         {"wildcards", wildcards}, {"queue", queue},
     {"request", request}, {"no-responders", no_responders}, {"headers", headers},     {"drain", drain},
     {"leave", leave},     {"restart", restart_server},      {"consumer", consumer},
-    {"login", login},     {"token", token},                 {"tls", tls},
+    {"login", login},     {"login-again", login_again},     {"token", token},         {"tls", tls},
 };
 
 int main(int count, char **arguments) {

@@ -250,26 +250,26 @@ func drain() {
 }
 
 // The server ends and comes back, and the subscriptions are there again.
-func survive(please string, announced bool) {
+func survive(please string, announced bool, options ...nats.Option) {
 	back, leaving := make(chan bool, 1), make(chan bool, 1)
-	nc := connect(
+	nc := connect(append(options,
 		nats.ReconnectHandler(func(*nats.Conn) { back <- true }),
 		nats.LameDuckModeHandler(func(*nats.Conn) { leaving <- true }),
-	)
+	)...)
 	defer nc.Close()
-	plain, queued := listen(nc, "after.*"), join(nc, "after.*", "q")
+	plain, queued := listen(nc, "shop.*"), join(nc, "shop.*", "q")
 	must(nc.Flush())
 	fmt.Println(please)
 	if announced {
 		<-leaving
 	}
 	<-back
-	other := connect()
+	other := connect(options...)
 	defer other.Close()
 	must(nc.Flush())
-	must(other.Publish("after.all", []byte("back")))
-	hears(plain, "after.all", "back")
-	hears(queued, "after.all", "back")
+	must(other.Publish("shop.orders", []byte("back")))
+	hears(plain, "shop.orders", "back")
+	hears(queued, "shop.orders", "back")
 }
 
 // Works for the durable consumer `mail`; the payload says what to do with each event.
@@ -322,6 +322,7 @@ var scenarios = map[string]func(){
 	"leave":         func() { survive("please stop", true) },
 	"consumer":      consumer,
 	"login":         login,
+	"login-again":   func() { survive("please kill", false, alice) },
 	"token":         token,
 	"tls":           tls,
 }

@@ -201,9 +201,9 @@ async function drain(url) {
 }
 
 /** The server ends and comes back, and the subscriptions are there again. */
-async function survive(url, please, announced) {
-  await connections(url, 1, {}, async (nc) => {
-    const [plain, queued] = [new Ear(nc, "after.*"), new Ear(nc, "after.*", { queue: "q" })];
+async function survive(url, please, announced, options) {
+  await connections(url, 1, options, async (nc) => {
+    const [plain, queued] = [new Ear(nc, "shop.*"), new Ear(nc, "shop.*", { queue: "q" })];
     const statuses = nc.status();
     await nc.flush();
     console.log(please);
@@ -213,11 +213,11 @@ async function survive(url, please, announced) {
       if (type === "reconnect") break;
     }
     equal(seen.includes("ldm"), announced);
-    await connections(url, 1, {}, async (other) => {
+    await connections(url, 1, options, async (other) => {
       await nc.flush();
-      other.publish("after.all", "back");
-      await plain.hears(["after.all", "back"]);
-      await queued.hears(["after.all", "back"]);
+      other.publish("shop.orders", "back");
+      await plain.hears(["shop.orders", "back"]);
+      await queued.hears(["shop.orders", "back"]);
     });
   });
 }
@@ -268,14 +268,15 @@ async function refused(servers, options) {
   await rejects(connect({ servers, reconnect: false, ...options }), AuthorizationError);
 }
 
+const ALICE = { user: "alice", pass: "alicealice" };
+
 async function login(url) {
   await refused(url, {});
   await refused(url, { user: "alice", pass: "wrong" });
   await echoes(url, { authenticator: nkeyAuthenticator(Buffer.from(process.env.NKEY_SEED)) });
-  const alice = { user: "alice", pass: "alicealice" };
-  await echoes(url, alice);
+  await echoes(url, ALICE);
   // What she may not do is told, and nothing comes of it.
-  await connections(url, 1, alice, async (nc) => {
+  await connections(url, 1, ALICE, async (nc) => {
     const told = syncIterator(nc.status());
     const orders = new Ear(nc, "shop.>");
     nc.publish("secret.plan", "x");
@@ -307,10 +308,11 @@ const SCENARIOS = {
   "no-responders": noResponders,
   headers: withHeaders,
   drain,
-  restart: (url) => survive(url, "please kill", false),
-  leave: (url) => survive(url, "please stop", true),
+  restart: (url) => survive(url, "please kill", false, {}),
+  leave: (url) => survive(url, "please stop", true, {}),
   consumer,
   login,
+  "login-again": (url) => survive(url, "please kill", false, ALICE),
   token,
   tls,
 };

@@ -195,7 +195,7 @@ async def drain(url):
         raise AssertionError("who has left still answers")
 
 
-async def survive(url, please, announced):
+async def survive(url, please, announced, **options):
     """The server ends and comes back, and the subscriptions are there again."""
     back, leaving = asyncio.Event(), asyncio.Event()
 
@@ -206,18 +206,18 @@ async def survive(url, please, announced):
         leaving.set()
 
     callbacks = {"reconnected_cb": on_reconnected, "lame_duck_mode_cb": on_lame_duck}
-    async with connections(url, 1, **callbacks) as nc:
-        plain, queued = await nc.subscribe("after.*"), await nc.subscribe("after.*", queue="q")
+    async with connections(url, 1, **callbacks, **options) as nc:
+        plain, queued = await nc.subscribe("shop.*"), await nc.subscribe("shop.*", queue="q")
         await nc.flush()
         print(please, flush=True)
         if announced:
             await asyncio.wait_for(leaving.wait(), PATIENCE)
         await asyncio.wait_for(back.wait(), PATIENCE)
-        async with connections(url, 1) as other:
+        async with connections(url, 1, **options) as other:
             await nc.flush()
-            await other.publish("after.all", b"back")
-            await heard(plain, ("after.all", b"back"))
-            await heard(queued, ("after.all", b"back"))
+            await other.publish("shop.orders", b"back")
+            await heard(plain, ("shop.orders", b"back"))
+            await heard(queued, ("shop.orders", b"back"))
 
 
 async def restart(url):
@@ -279,15 +279,17 @@ async def echoes(url, **options):
         await heard(subscription, ("shop.orders", b"mine"))
 
 
+ALICE = {"user": "alice", "password": "alicealice"}
+
+
 async def login(url):
     await refused(url)
     await refused(url, user="alice", password="wrong")
     await echoes(url, nkeys_seed_str=os.environ["NKEY_SEED"])
     errors = asyncio.Queue()
-    alice = {"user": "alice", "password": "alicealice"}
-    await echoes(url, **alice)
+    await echoes(url, **ALICE)
     # What she may not do is told, and nothing comes of it.
-    async with connections(url, 1, error_cb=errors.put, **alice) as nc:
+    async with connections(url, 1, error_cb=errors.put, **ALICE) as nc:
         subscription = await nc.subscribe("shop.>")
         for act in (nc.publish("secret.plan", b"x"), nc.subscribe("secret.>")):
             await act
@@ -296,6 +298,10 @@ async def login(url):
                 raise AssertionError(error)
         await nc.publish("shop.orders", b"still here")
         await heard(subscription, ("shop.orders", b"still here"))
+
+
+async def login_again(url):
+    await survive(url, "please kill", announced=False, **ALICE)
 
 
 async def token(url):
@@ -326,6 +332,7 @@ SCENARIOS = {
     "leave": leave,
     "consumer": consumer,
     "login": login,
+    "login-again": login_again,
     "token": token,
     "tls": tls,
 }

@@ -26,6 +26,8 @@ func refused(options ...nats.Option) {
 	fails(err, nats.ErrAuthorization)
 }
 
+var alice = nats.UserInfo("alice", "alicealice")
+
 func login() {
 	refused()
 	refused(nats.UserInfo("alice", "wrong"))
@@ -34,7 +36,6 @@ func login() {
 	public, err := pair.PublicKey()
 	must(err)
 	echoes(nats.Nkey(public, pair.Sign))
-	alice := nats.UserInfo("alice", "alicealice")
 	echoes(alice)
 	// What she may not do is told, and nothing comes of it.
 	told := make(chan error, 2)

@@ -24,6 +24,10 @@ static natsOptions *as_user(const char *name, const char *password) {
     return opts;
 }
 
+static natsOptions *as_alice(void) {
+    return as_user("alice", "alicealice");
+}
+
 static natsOptions *with_token(const char *token) {
     natsOptions *opts = options();
     OK(natsOptions_SetToken(opts, token));
@@ -49,11 +53,11 @@ static void login(void) {
     natsOptions *opts = options();
     OK(natsOptions_SetNKey(opts, getenv("NKEY"), sign, NULL));
     echoes(opts);
-    echoes(as_user("alice", "alicealice"));
+    echoes(as_alice());
     /* What she may not do is told, and nothing comes of it. */
     sem_t told;
     sem_init(&told, 0, 0);
-    opts = as_user("alice", "alicealice");
+    opts = as_alice();
     OK(natsOptions_SetErrorHandler(opts, forbidden, &told));
     natsConnection *nc = connect_with(opts);
     natsSubscription *orders = subscribe_to(nc, "shop.>");
@@ -68,6 +72,10 @@ static void login(void) {
     silent(nc, orders);
     natsSubscription_Destroy(secret);
     close_connection(nc);
+}
+
+static void login_again(void) {
+    survive("please kill", 0, as_alice);
 }
 
 static void token(void) {

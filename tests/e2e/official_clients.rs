@@ -37,16 +37,20 @@ fn works_with_rowcalld(client: Client) {
     let mut daemon = Daemon::start(&folder.path().join("rowcall.sock"));
     let scenarios = [&CORE[..], &["leave"]].concat();
     let Some(script) = Script::start(client, &daemon.tcp, &scenarios) else { return };
-    let again =
-        |gone: &Daemon| Daemon::start_with(&gone.socket, &["--listen", &gone.tcp, "--http", "127.0.0.1:0"]);
     script.child.prints("please kill");
     daemon.kill();
-    daemon = again(&daemon);
+    daemon = again(&daemon, &[]);
     script.child.prints("please stop");
     daemon.stop();
-    daemon = again(&daemon);
+    daemon = again(&daemon, &[]);
     script.ends_well(&scenarios);
     drop(daemon);
+}
+
+/// A daemon in the place of one that is gone.
+fn again(gone: &Daemon, arguments: &[&str]) -> Daemon {
+    let place = ["--listen", &gone.tcp, "--http", "127.0.0.1:0"];
+    Daemon::start_with(&gone.socket, &[&place, arguments].concat())
 }
 
 fn works_with_nats_server(client: Client) {
@@ -74,22 +78,30 @@ fn works_for_a_durable_consumer(client: Client) {
     assert_eq!(parked.as_deref(), Some("term terminated"));
 }
 
-/// By password and by key, and by a token; nats-server has no tokens beside other users.
+/// By password, again after the server's end, by key, and by a token; nats-server has no tokens beside other users.
 fn logs_in(client: Client) {
     let pair = nkeys::KeyPair::new_user();
     let (key, seed) = (pair.public_key(), pair.seed().unwrap());
     let environment = [("NKEY", key.as_str()), ("NKEY_SEED", seed.as_str())];
     let folder = folder();
-    let daemon = Daemon::with_settings(folder.path(), &users_file(folder.path(), &key));
+    let mut daemon = Daemon::with_settings(folder.path(), &users_file(folder.path(), &key));
     let theirs = format!(
         "authorization {{ users = [ {{ nkey: {key} }}, {{ user: alice, password: alicealice, \
          permissions: {{ publish: \"shop.>\", subscribe: \"shop.>\" }} }} ] }}"
     );
     let reference = NatsServer::start(&theirs);
-    for address in [&reference.tcp, &daemon.tcp] {
-        let Some(script) = Script::start_with(client, address, &["login"], &environment) else { return };
-        script.ends_well(&["login"]);
-    }
+    let scenarios = ["login", "login-again"];
+    let start = |address: &str| Script::start_with(client, address, &scenarios, &environment);
+    let Some(script) = start(&reference.tcp) else { return };
+    script.child.prints("please kill");
+    let _reference = reference.restart();
+    script.ends_well(&scenarios);
+    let Some(script) = start(&daemon.tcp) else { return };
+    script.child.prints("please kill");
+    daemon.kill();
+    let config = folder.path().join("rowcalld.toml");
+    daemon = again(&daemon, &["--config", config.to_str().unwrap()]);
+    script.ends_well(&scenarios);
     let reference = NatsServer::start("authorization { token: \"a token\" }");
     for address in [&reference.tcp, &daemon.tcp] {
         let Some(script) = Script::start(client, address, &["token"]) else { return };

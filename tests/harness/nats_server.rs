@@ -11,6 +11,7 @@ pub struct NatsServer {
     pub child: Child,
     /// Its address.
     pub tcp: String,
+    settings: String,
     folder: tempfile::TempDir,
 }
 
@@ -20,11 +21,11 @@ impl NatsServer {
         NatsServer::start_at("127.0.0.1:-1", settings, crate::folder())
     }
 
-    /// Ends it without a word, and starts another one, without settings, at the same address.
+    /// Ends it without a word, and starts another one like it at the same address.
     pub fn restart(mut self) -> NatsServer {
         self.child.signal(Signal::SIGKILL);
         self.child.wait();
-        NatsServer::start_at(&self.tcp, "", self.folder)
+        NatsServer::start_at(&self.tcp, &self.settings, self.folder)
     }
 
     fn start_at(address: &str, settings: &str, folder: tempfile::TempDir) -> NatsServer {
@@ -35,7 +36,7 @@ impl NatsServer {
         let line = child.says("Listening for client connections on ");
         let tcp = line.rsplit(' ').next().expect("the line ends with the address").to_owned();
         child.says("Server is ready");
-        NatsServer { child, tcp, folder }
+        NatsServer { child, tcp, settings: settings.to_owned(), folder }
     }
 
     /// Someone at a terminal.
