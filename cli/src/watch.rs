@@ -132,6 +132,9 @@ impl Watch {
         }
         if !json {
             eprintln!("{BLIND}");
+            if self.mode == Mode::Committed && !catalog.is_read()? {
+                eprintln!("no daemon reads the outbox at the moment (rowcalld --outbox): events wait in it");
+            }
         }
         Ok(())
     }

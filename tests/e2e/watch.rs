@@ -373,14 +373,20 @@ fn mistakes_are_told_and_change_nothing(kind: Kind) {
 }
 
 fn what_triggers_cannot_see_is_said(kind: Kind) {
-    let Some(site) = Site::committed(kind) else { return };
+    let Some(mut site) = Site::committed(kind) else { return };
     let mut sql = site.connect();
     table(&mut sql);
     sql.query("CREATE TABLE items (id INT PRIMARY KEY, o INT, FOREIGN KEY (o) REFERENCES orders (id) ON DELETE CASCADE)").unwrap();
     let said = text(&run(&site, "watch", &["test.*"]).stderr);
+    assert!(!said.contains("no daemon"), "{said}");
     for words in
         ["test.items: its triggers do not see ON DELETE CASCADE from orders", "TRUNCATE", "replication"]
     {
         assert!(said.contains(words), "{said}");
     }
+    site.daemon = None;
+    eventually("nobody reads any more", || {
+        let said = text(&run(&site, "watch", &["test.orders"]).stderr);
+        said.contains("no daemon reads the outbox").then_some(())
+    });
 }

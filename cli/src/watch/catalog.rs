@@ -176,6 +176,11 @@ impl Catalog {
         Ok(ours.len())
     }
 
+    /// Whether a daemon reads the outbox.
+    pub(crate) fn is_read(&mut self) -> Result<bool, Failure> {
+        Ok(self.rows("SELECT IS_USED_LOCK('rowcall.reader') IS NOT NULL")?.concat() == ["1"])
+    }
+
     /// Whether what is written to it can be rolled back.
     pub(crate) fn is_transactional(&mut self, table: &Table) -> Result<bool, Failure> {
         let rows = self.rows(&format!(
