@@ -1,7 +1,6 @@
 //! The certificate, its key and the authorities of clients: from the files that the configuration names
 //! to what rustls works with. Who speaks TLS when is decided in client/secrecy.rs.
 
-use crate::Daemon;
 use crate::config::{Config, OptionFile, Tls};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
@@ -109,15 +108,11 @@ fn verifier(
     built.map(|verifier| verifier as Arc<dyn ClientCertVerifier>).map_err(|error| wrong(error.to_string()))
 }
 
-impl Daemon {
-    /// Reads the certificates.
-    pub(crate) fn open_certificates(&mut self) -> Result<(), String> {
-        self.tls = load(&self.config)?;
-        if let (Some(_), Some(key)) = (&self.tls, &self.config.tls_key.0)
-            && fs::metadata(key).is_ok_and(|found| found.permissions().mode() & READABLE_BY_ALL != 0)
-        {
-            tracing::warn!(tls_key = %key.display(), "everybody on this machine may read the private key; chmod 0640 it");
-        }
-        Ok(())
+/// Says so if the private key is none, as everybody may read it.
+pub(crate) fn warn_of_open_key(config: &Config) {
+    if let (Some(_), Some(key)) = (&config.certificates, &config.tls_key.0)
+        && fs::metadata(key).is_ok_and(|found| found.permissions().mode() & READABLE_BY_ALL != 0)
+    {
+        tracing::warn!(tls_key = %key.display(), "everybody on this machine may read the private key; chmod 0640 it");
     }
 }

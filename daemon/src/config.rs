@@ -5,10 +5,13 @@
 mod values;
 
 use crate::auth::{Access, file};
+use crate::certificates;
 use clap::Parser;
+use rustls::ServerConfig;
 use serde::Deserialize;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 pub use values::{Address, HostPort, Level, Mode, OptionFile, Payload, Place, Size, Span, Tls};
 
@@ -106,6 +109,9 @@ pub struct Config {
     pub tls_key: OptionFile,
     /// The authorities that sign the clients' certificates; without any, clients need none.
     pub tls_client_ca: OptionFile,
+    /// What they hold; `None` if nobody is to speak TLS.
+    #[serde(skip)]
+    pub(crate) certificates: Option<Arc<ServerConfig>>,
     /// Who speaks TLS, once there is a certificate.
     pub tls: Tls,
     /// Whether HTTP is spoken in TLS, and only so, with the same certificate.
@@ -160,6 +166,7 @@ impl Default for Config {
             tls_cert: OptionFile(None),
             tls_key: OptionFile(None),
             tls_client_ca: OptionFile(None),
+            certificates: None,
             tls: Tls::Required,
             http_tls: false,
             tls_timeout: Span(Duration::from_secs(2)),
@@ -218,6 +225,7 @@ impl Config {
         config.log = flags.log.unwrap_or(config.log);
         config.allow_remote |= flags.allow_remote;
         config.check()?;
+        config.certificates = certificates::load(&config).map_err(Wrong)?;
         if let Some(path) = &config.users.0 {
             config.access = Access::from_file(path).map_err(Wrong)?;
         }
@@ -263,7 +271,6 @@ impl Config {
         {
             return Err(Wrong(format!("outbox = \"{}\": cannot read it: {error}", path.display())));
         }
-        crate::certificates::load(self).map_err(Wrong)?;
         Ok(())
     }
 

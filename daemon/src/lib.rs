@@ -42,12 +42,10 @@ use nix::errno::Errno;
 use outbox::Outbox;
 use outbuf::Round;
 use poll::{Poll, Ready};
-use rustls::ServerConfig;
 pub use signals::Signals;
 use slots::{Key, Slots};
 use stats::Stats;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 use subjects::Subjects;
 use timers::Timers;
@@ -74,8 +72,6 @@ pub struct Daemon {
     clients: Slots<Client>,
     /// What is known of the latter together.
     http: Http,
-    /// What TLS on the NATS port works with, if it is switched on.
-    tls: Option<Arc<ServerConfig>>,
     /// Signals as something to read.
     signals: Signals,
     /// Every subscription of every client.
@@ -202,7 +198,6 @@ impl Daemon {
             listeners: Slots::default(),
             clients: Slots::default(),
             http: Http::new(visitors_max),
-            tls: None,
             signals,
             subscriptions: Slots::default(),
             subjects: Subjects::default(),
@@ -228,7 +223,7 @@ impl Daemon {
         };
         daemon.watch_signals().map_err(|errno| format!("cannot watch for signals: {errno}"))?;
         daemon.open_checker()?;
-        daemon.open_certificates()?;
+        certificates::warn_of_open_key(&daemon.config);
         daemon.listen()?;
         daemon.open_outbox()?;
         Ok(daemon)

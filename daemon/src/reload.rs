@@ -7,29 +7,25 @@
 
 use crate::config::Config;
 use crate::{Daemon, certificates, listener};
-use rustls::ServerConfig;
-use std::sync::Arc;
 
 impl Daemon {
     /// Reads the files again, and goes by them from now on if nothing is wrong with them. The loop waits
     /// meanwhile: for files, and for the system's answers which accounts there are.
     pub(crate) fn reload(&mut self) {
         match self.reread() {
-            Ok((config, tls)) => {
-                self.tls = tls;
-                self.go_by(config);
-            }
+            Ok(config) => self.go_by(config),
             Err(why) => tracing::error!("nothing is changed: {why}"),
         }
     }
 
-    fn reread(&self) -> Result<(Config, Option<Arc<ServerConfig>>), String> {
-        let config = Config::read(self.flags.clone()).map_err(|wrong| wrong.to_string())?;
+    fn reread(&self) -> Result<Config, String> {
+        let mut config = Config::read(self.flags.clone()).map_err(|wrong| wrong.to_string())?;
         // The listeners stay as they are, and perhaps they are open to others because there were users.
         let going_on = Config { access: config.access.clone(), ..self.config.clone() };
         going_on.check_addresses().map_err(|wrong| wrong.to_string())?;
         // From where they were: other paths are for the next start.
-        Ok((config, certificates::load(&self.config)?))
+        config.certificates = certificates::load(&self.config)?;
+        Ok(config)
     }
 
     fn go_by(&mut self, new: Config) {
@@ -57,6 +53,7 @@ impl Config {
     /// Takes what may change from another one.
     fn take_over(&mut self, new: Config) {
         self.access = new.access;
+        self.certificates = new.certificates;
         self.auth_timeout = new.auth_timeout;
         self.write_deadline = new.write_deadline;
         self.ping_interval = new.ping_interval;

@@ -31,7 +31,7 @@ impl Daemon {
     /// How such a peer speaks TLS.
     pub(crate) fn manner(&self, peer: Peer) -> Tls {
         match peer {
-            _ if self.tls.is_none() => Tls::None,
+            _ if self.config.certificates.is_none() => Tls::None,
             Peer::Unix => Tls::None,
             Peer::Tcp { .. } => self.config.tls,
             Peer::Http { .. } | Peer::Web { .. } if self.config.http_tls => Tls::First,
@@ -84,7 +84,7 @@ impl Daemon {
     fn begin_secrecy(&mut self, key: Key, first: u8) -> bool {
         let Some(client) = self.clients.get_mut(key) else { return false };
         let optional = self.config.tls == Tls::Optional;
-        match &self.tls {
+        match &self.config.certificates {
             // What one says who is being sent away is of no interest.
             _ if !client.is_open() => {}
             Some(config) if first == HANDSHAKE => match client.transport.begin(Arc::clone(config)) {
