@@ -2,7 +2,7 @@
 //! writing is a function that the caller brings.
 //!
 //! Nothing stays behind unseen: what comes in is decrypted to the end, and what is encrypted and was
-//! not taken by the socket is told to [`Owed`], where it counts as owed.
+//! not taken by the socket is told to whoever asks, and counts as owed.
 
 use crate::outbuf::{Owed, Round};
 use crate::websocket::WebSocket;
@@ -127,7 +127,6 @@ impl Tls {
                 break;
             }
         }
-        owed.set_sealed(self.sealed());
         Ok(sent)
     }
 
@@ -274,7 +273,9 @@ mod tests {
                     taken => Ok(taken),
                 }
             };
-            self.server.write(&mut self.owed, &self.round, &mut Vec::new(), None, send).unwrap()
+            let sent = self.server.write(&mut self.owed, &self.round, &mut Vec::new(), None, send).unwrap();
+            self.owed.set_sealed(self.server.sealed());
+            sent
         }
 
         /// The client reads what the server's socket has taken.
