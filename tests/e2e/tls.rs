@@ -19,14 +19,14 @@ const REQUIRED: &str = "-ERR 'Secure Connection - TLS Required'\r\n";
 const NO_HELLO: [u8; 13] = [0x16, 3, 1, 0, 8, 1, 0, 0, 4, b'n', b'o', b'p', b'e'];
 
 /// A daemon with a certificate, and the authority that has signed it.
-struct Scene {
-    authority: Authority,
-    daemon: Daemon,
-    folder: TempDir,
+pub struct Scene {
+    pub authority: Authority,
+    pub daemon: Daemon,
+    pub folder: TempDir,
 }
 
 impl Scene {
-    fn start(settings: &str) -> Scene {
+    pub fn start(settings: &str) -> Scene {
         let (authority, folder) = (Authority::new(), harness::folder());
         let settings = format!("{}{settings}", authority.settings(folder.path()));
         let daemon = Daemon::with_settings(folder.path(), &settings);

@@ -1,30 +1,26 @@
 //! The command speaks TLS, and says who it is without showing how it proves that.
 
 use super::desk::{Said, interrupt, rowcall, run};
+use crate::tls::Scene;
 use harness::nats_server::NatsServer;
 use harness::{Authority, Child, Daemon};
 use std::fs;
-use tempfile::TempDir;
 
-/// A daemon with a certificate.
-struct Scene {
-    daemon: Daemon,
-    authority: Authority,
-    folder: TempDir,
-    /// Where it listens, by the name in its certificate.
+/// A daemon with a certificate, and someone at the command line.
+struct Desk {
+    scene: Scene,
+    /// Where the daemon listens, by the name in its certificate.
     place: String,
     /// The file that says whom to trust.
     trusted: String,
 }
 
-impl Scene {
-    fn start(settings: &str) -> Scene {
-        let (authority, folder) = (Authority::new(), harness::folder());
-        let settings = format!("{}{settings}", authority.settings(folder.path()));
-        let daemon = Daemon::with_settings(folder.path(), &settings);
-        let place = format!("localhost:{}", daemon.tcp.rsplit(':').next().unwrap());
-        let trusted = authority.file(folder.path()).to_str().unwrap().to_owned();
-        Scene { daemon, authority, folder, place, trusted }
+impl Desk {
+    fn start(settings: &str) -> Desk {
+        let scene = Scene::start(settings);
+        let place = format!("localhost:{}", scene.daemon.tcp.rsplit(':').next().unwrap());
+        let trusted = scene.authority.file(scene.folder.path()).to_str().unwrap().to_owned();
+        Desk { scene, place, trusted }
     }
 
     fn run(&self, server: &str, arguments: &[&str]) -> Said {
@@ -34,70 +30,70 @@ impl Scene {
 
 #[test]
 fn it_talks_within_tls() {
-    let scene = Scene::start("");
-    let server = format!("tls://{}", scene.place);
-    let mut listener = rowcall(&server, &["listen", "a", "--tls-ca", &scene.trusted]);
+    let desk = Desk::start("");
+    let server = format!("tls://{}", desk.place);
+    let mut listener = rowcall(&server, &["listen", "a", "--tls-ca", &desk.trusted]);
     let listener = Child::start("listen", &mut listener);
     listener.says("listening");
-    scene.run(&server, &["--tls-ca", &scene.trusted]).is(0, "");
+    desk.run(&server, &["--tls-ca", &desk.trusted]).is(0, "");
     listener.prints("  a  hi");
     interrupt(listener);
     // A worker on several threads, and more than TLS takes at a time, both ways.
-    let mut worker = rowcall(&server, &["reply", "echo", "--tls-ca", &scene.trusted, "--", "cat"]);
+    let mut worker = rowcall(&server, &["reply", "echo", "--tls-ca", &desk.trusted, "--", "cat"]);
     let worker = Child::start("reply", &mut worker);
     worker.says("answering");
     let large = "x".repeat(1 << 20);
     for _ in 0..3 {
-        let mut ask = rowcall(&server, &["request", "echo", "-", "--tls-ca", &scene.trusted]);
+        let mut ask = rowcall(&server, &["request", "echo", "-", "--tls-ca", &desk.trusted]);
         run(&mut ask, large.as_bytes()).is(0, &large);
     }
     interrupt(worker);
     // What the daemon asks for is done without being insisted on.
-    scene.run(&format!("nats://{}", scene.place), &["--tls-ca", &scene.trusted]).is(0, "");
-    let varz = scene.daemon.varz();
+    desk.run(&format!("nats://{}", desk.place), &["--tls-ca", &desk.trusted]).is(0, "");
+    let varz = desk.scene.daemon.varz();
     assert_eq!((&varz["closed"]["tls"], &varz["closed"]["refused"]), (&0.into(), &0.into()));
 }
 
 #[test]
 fn it_trusts_nobody_else() {
-    let scene = Scene::start("");
-    let server = format!("tls://{}", scene.place);
-    let stranger = Authority::new().papers(scene.folder.path(), "stranger").certificate;
+    let desk = Desk::start("");
+    let server = format!("tls://{}", desk.place);
+    let stranger = Authority::new().papers(desk.scene.folder.path(), "stranger").certificate;
     let words = ["no TLS with localhost:", "certificate", "--tls-ca"];
-    scene.run(&server, &["--tls-ca", stranger.to_str().unwrap()]).fails(5, &words);
-    scene.run(&server, &[]).fails(5, &words);
-    scene.run(&server, &["--tls-ca", "/no/such/file"]).fails(2, &["--tls-ca /no/such/file", "os error 2"]);
-    let none = scene.folder.path().join("rowcalld.toml");
-    scene.run(&server, &["--tls-ca", none.to_str().unwrap()]).fails(2, &["there is no certificate in it"]);
+    desk.run(&server, &["--tls-ca", stranger.to_str().unwrap()]).fails(5, &words);
+    desk.run(&server, &[]).fails(5, &words);
+    desk.run(&server, &["--tls-ca", "/no/such/file"]).fails(2, &["--tls-ca /no/such/file", "os error 2"]);
+    let none = desk.scene.folder.path().join("rowcalld.toml");
+    desk.run(&server, &["--tls-ca", none.to_str().unwrap()]).fails(2, &["there is no certificate in it"]);
     // Insisting on TLS is of no use where there is none, and is not given up.
     let folder = harness::folder();
     let plain = Daemon::start(&folder.path().join("rowcall.sock"));
     let insisting = format!("tls://{}", plain.tcp);
-    scene.run(&insisting, &["--tls-ca", &scene.trusted]).fails(5, &["does not speak TLS"]);
+    desk.run(&insisting, &["--tls-ca", &desk.trusted]).fails(5, &["does not speak TLS"]);
     assert_eq!(plain.varz()["in_msgs"], 0);
-    assert_eq!(scene.daemon.varz()["in_msgs"], 0);
+    assert_eq!(desk.scene.daemon.varz()["in_msgs"], 0);
 }
 
 #[test]
 fn it_may_begin_with_tls() {
-    let scene = Scene::start("tls = \"first\"");
-    let server = format!("tls://{}", scene.place);
-    scene.run(&server, &["--tls-ca", &scene.trusted, "--tls-first"]).is(0, "");
+    let desk = Desk::start("tls = \"first\"");
+    let server = format!("tls://{}", desk.place);
+    desk.run(&server, &["--tls-ca", &desk.trusted, "--tls-first"]).is(0, "");
 }
 
 #[test]
 fn it_shows_a_certificate() {
     let (theirs, folder) = (Authority::new(), harness::folder());
-    let scene = Scene::start(&format!("tls_client_ca = {:?}", theirs.file(folder.path())));
-    let server = format!("tls://{}", scene.place);
+    let desk = Desk::start(&format!("tls_client_ca = {:?}", theirs.file(folder.path())));
+    let server = format!("tls://{}", desk.place);
     let shown = |papers: harness::tls::Papers| {
         let (cert, key) = (papers.certificate.to_str().unwrap(), papers.key.to_str().unwrap());
-        scene.run(&server, &["--tls-ca", &scene.trusted, "--tls-cert", cert, "--tls-key", key])
+        desk.run(&server, &["--tls-ca", &desk.trusted, "--tls-cert", cert, "--tls-key", key])
     };
     shown(theirs.papers(folder.path(), "client")).is(0, "");
-    shown(scene.authority.papers(folder.path(), "stranger"))
+    shown(desk.scene.authority.papers(folder.path(), "stranger"))
         .fails(5, &["the connection to the daemon broke"]);
-    scene.run(&server, &["--tls-ca", &scene.trusted]).fails(5, &["CertificateRequired"]);
+    desk.run(&server, &["--tls-ca", &desk.trusted]).fails(5, &["CertificateRequired"]);
 }
 
 /// Against nats-server, which knows whom to let in.
