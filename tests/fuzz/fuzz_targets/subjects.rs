@@ -13,7 +13,7 @@ use rowcall_wire::subject::{covers, is_literal, matches, overlap, publishable, v
 use rowcalld::fuzz::Index;
 
 /// Of more lines nothing new is learned.
-const LINES_MAX: usize = 24;
+const LINES_MAX: usize = 12;
 
 fuzz_target!(|input: &[u8]| {
     let lines: Vec<&[u8]> = input.split(|&byte| byte == b'\n').take(LINES_MAX).collect();
