@@ -1,6 +1,6 @@
 //! What comes by HTTP: heads, what they ask for, bodies with a length and in chunks. The first byte says into
-//! pieces of how many bytes the rest is cut. In the rest a zero byte stands for a thousand more of the byte
-//! before it, so that short inputs reach the limits.
+//! pieces of how many bytes the rest is cut, and whether it begins with chunks, behind a head that is always the
+//! same. So that short inputs come far, some bytes in it stand for others: see [`spell_out`].
 //!
 //! - No input makes a panic.
 //! - However it is cut, it is the same requests, and the same is left behind them.
@@ -13,7 +13,7 @@ use rowcalld::fuzz::requests;
 use std::time::Instant;
 
 /// What a body may have here.
-const BODY_MAX: usize = 64;
+const BODY_MAX: usize = 12;
 
 /// What a head may have: docs/http.md.
 const HEAD_MAX: usize = 16 << 10;
@@ -21,29 +21,35 @@ const HEAD_MAX: usize = 16 << 10;
 /// More than a head, a body and a chunk's line together.
 const INPUT_MAX: usize = 20 << 10;
 
+const CHUNKED: &[u8] = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+
 /// About so many bytes are parsed: a head is parsed anew with each piece of it, so long ones come in larger
 /// pieces.
 const WORK_MAX: usize = 128 << 10;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&choice, rest)) = input.split_first() else { return };
-    let bytes = stretched(rest);
+    let mut bytes = if choice & 0x80 == 0 { Vec::new() } else { CHUNKED.to_vec() };
+    spell_out(rest, &mut bytes);
     let now = Instant::now();
     let whole = requests([&bytes[..]], BODY_MAX, now);
     assert!(whole.whole.iter().all(|(_, body)| body.len() <= BODY_MAX), "{whole:?}");
     assert!(whole.unread <= HEAD_MAX, "{whole:?}");
-    let piece = 1 + usize::from(choice) + bytes.len() * bytes.len() / WORK_MAX;
+    let piece = 1 + usize::from(choice & 0x7f) + bytes.len() * bytes.len() / WORK_MAX;
     assert_eq!(requests(bytes.chunks(piece), BODY_MAX, now), whole);
 });
 
-fn stretched(input: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
+/// A zero is a thousand more of the byte before; 0x80 to 0xbf are chunks of so many bytes, the last one of none.
+fn spell_out(input: &[u8], bytes: &mut Vec<u8>) {
     for &byte in input {
-        match bytes.last() {
-            Some(&last) if byte == 0 => bytes.extend([last; 1000]),
+        match (byte, bytes.last()) {
+            (0, Some(&last)) => bytes.extend([last; 1000]),
+            (0x80..=0xbf, _) => {
+                let size = usize::from(byte & 0x3f);
+                bytes.extend_from_slice(format!("{size:x}\r\n{:size$}\r\n", "").as_bytes());
+            }
             _ => bytes.push(byte),
         }
     }
     bytes.truncate(INPUT_MAX);
-    bytes
 }
