@@ -108,7 +108,7 @@ impl Credentials {
     }
 }
 
-fn certificates(flag: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+pub(crate) fn certificates(flag: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("{flag} {}: {error}", file.display()));
     let text = std::fs::read(file).map_err(|error| wrong(&error))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();

@@ -10,6 +10,7 @@ mod credentials;
 mod crew;
 mod exec;
 mod failure;
+mod forward;
 mod install;
 mod interrupt;
 mod listen;
@@ -31,6 +32,7 @@ mod uninstall;
 mod unwatch;
 mod user;
 mod watch;
+mod webhook;
 
 use clap::{ArgAction, Parser, Subcommand};
 use failure::Failure;
@@ -73,6 +75,8 @@ enum Command {
     Reply(reply::Reply),
     /// Run a command for each event
     Exec(exec::Exec),
+    /// Call a webhook for each event
+    Forward(forward::Forward),
     /// Make, show, pause and remove durable consumers
     Consumer(consumer::Consumer),
     /// Show events that were given up, send them again, delete them
@@ -84,7 +88,7 @@ enum Command {
 }
 
 const AFTER_HELP: &str = "\
-listen, notify, request, reply and exec speak to the daemon, rowcalld: found with --server, else with
+listen, notify, request, reply, exec and forward speak to the daemon, rowcalld: found with --server, else with
 ROWCALL_SERVER, else at unix:/run/rowcall/rowcall.sock. user speaks to nobody, the others to the
 database server, with the flags of the mysql and mariadb clients.
 
@@ -117,6 +121,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Request(request) => request.run(json),
         Command::Reply(reply) => reply.run(json),
         Command::Exec(exec) => exec.run(),
+        Command::Forward(forward) => forward.run(),
         Command::Consumer(consumer) => consumer.run(json),
         Command::Parked(parked) => parked.run(json),
         Command::Status(status) => status.run(json),

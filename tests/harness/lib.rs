@@ -9,6 +9,7 @@ pub mod load;
 pub mod nats_server;
 pub mod outbox;
 pub mod process;
+pub mod receiver;
 pub mod recorder;
 pub mod servers;
 pub mod site;

@@ -1,0 +1,272 @@
+//! `rowcall forward`: calls a webhook for each event. Signatures and pauses stand in webhook.rs, how several calls
+//! go on at a time in crew.rs.
+
+use crate::address::DaemonArgs;
+use crate::client::Received;
+use crate::crew::{self, Work};
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
+use crate::output::visible;
+use crate::settle::Verdict;
+use crate::span;
+use crate::subscription::Subscription;
+use crate::webhook::{Secrets, pause};
+use clap::Args;
+use jiff::Timestamp;
+use rowcall_wire::{headers, subject};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+use ureq::Agent;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+const AFTER_HELP: &str = "\
+Examples:
+  rowcall forward 'shop.orders.>' --to https://example.org/hook
+  rowcall forward --consumer mail --to https://example.org/hook --secret-file key
+
+Each event is a POST with the payload as its body, rowcall-subject, and as in
+the Standard Webhooks specification webhook-id (the same at each attempt),
+webhook-timestamp and, with a secret, webhook-signature. Any answer of 200 to
+299 within --timeout is success; redirections are not followed.
+
+What fails is tried again after 1 s, 2 s, 4 s and so on, up to 10 min, or what
+Retry-After says. With --consumer the event is given back meanwhile, delivered
+at least once, and parked after the consumer's --max-deliveries (rowcall
+parked). Without, it is given up after --attempts, told and counted.";
+
+#[derive(Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Forward {
+    /// Subject whose events to forward; may hold the wildcards * and >, then quote it
+    #[arg(required_unless_present = "consumer")]
+    subject: Option<String>,
+
+    /// Work for this durable consumer
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["subject", "queue", "attempts"])]
+    consumer: Option<String>,
+
+    /// Where to: http:// or https://
+    #[arg(long, value_name = "URL", value_parser = destination)]
+    to: String,
+
+    /// A file with the secret to sign with: whsec_ and base64, a line; two while one replaces the other
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+
+    /// Send this header as well
+    #[arg(long, short = 'H', value_name = "NAME: VALUE", value_parser = header)]
+    header: Vec<(String, String)>,
+
+    /// Trust certificates of these authorities (PEM), instead of the system's
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+
+    /// Be one of a queue group: each event goes to only one of those who give the same name
+    #[arg(long, short, value_name = "NAME")]
+    queue: Option<String>,
+
+    /// How many calls to make at a time
+    #[arg(long, short, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..))]
+    jobs: u8,
+
+    /// How long a call may take
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = span::parse)]
+    timeout: u64,
+
+    /// How often to try, without --consumer
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    attempts: u32,
+
+    /// Leave after this many events
+    #[arg(long, short = 'n', value_name = "N")]
+    count: Option<u64>,
+
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+/// Someone who is called.
+struct Receiver<'a> {
+    to: &'a str,
+    agent: Agent,
+    secrets: Option<Secrets>,
+    headers: &'a [(String, String)],
+}
+
+/// Why a call failed, and when the receiver wants to be called again.
+struct Refusal {
+    why: String,
+    retry_after: Option<String>,
+}
+
+impl Forward {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let (filters, queue) = match (&self.consumer, &self.subject) {
+            (Some(name), _) => ([format!("{}{name}", subject::CONSUMER)], Some("rowcall-forward")),
+            (None, subject) => ([subject.clone().unwrap_or_default()], self.queue.as_deref()),
+        };
+        let receiver = self.receiver()?;
+        let mut subscription = Subscription::new(&self.daemon, &filters, queue)?;
+        eprintln!("forwarding {} to {}", filters[0], without_secrets(&self.to));
+        let (done, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+        let count = self.count.unwrap_or(u64::MAX);
+        crew::run(
+            &mut subscription,
+            self.jobs,
+            count,
+            |_| Ok(()),
+            |work| {
+                let verdict = self.forward(work, &receiver)?;
+                let counter = if verdict == Verdict::Done { &done } else { &failed };
+                counter.fetch_add(1, Relaxed);
+                Ok(verdict)
+            },
+        )?;
+        match (failed.into_inner(), &self.consumer) {
+            (0, _) => Ok(()),
+            (failed, None) => Err(Failure::other(format!(
+                "{failed} of {} events were given up",
+                failed + done.into_inner()
+            ))),
+            (failed, Some(_)) => {
+                Err(Failure::other(format!("{failed} of {} calls failed", failed + done.into_inner())))
+            }
+        }
+    }
+
+    fn receiver(&self) -> Result<Receiver<'_>, Failure> {
+        let secrets = self.secret_file.as_deref().map(|file| {
+            let wrong = |why: &dyn std::fmt::Display| {
+                Failure::usage(format!("--secret-file {}: {why}", file.display()))
+            };
+            let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+            Secrets::read(&text).map_err(|why| wrong(&why))
+        });
+        let roots = RootCerts::new_with_certs(&authorities(self.ca.as_deref())?);
+        let config = Agent::config_builder()
+            .timeout_global(Some(Duration::from_millis(self.timeout)))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(concat!("rowcall/", env!("CARGO_PKG_VERSION")))
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .build();
+        Ok(Receiver {
+            to: &self.to,
+            agent: config.into(),
+            secrets: secrets.transpose()?,
+            headers: &self.header,
+        })
+    }
+
+    fn forward(&self, work: &Work, receiver: &Receiver<'_>) -> Result<Verdict, Failure> {
+        let (event, id) = (&work.message, id(&work.message)?);
+        let shown = visible(&event.subject);
+        let mut attempts = deliveries(event);
+        loop {
+            let Err(refusal) = receiver.call(event, &id) else { return Ok(Verdict::Done) };
+            let pause = pause(attempts, refusal.retry_after.as_deref(), chance()?);
+            let later = span::exact(pause.as_millis() as u64);
+            if self.consumer.is_some() {
+                eprintln!("rowcall: {shown}: {}; it comes again after {later}", refusal.why);
+                return Ok(Verdict::Again(Some(pause)));
+            }
+            if attempts >= self.attempts {
+                eprintln!("rowcall: {shown}: {}; given up after {attempts} attempts", refusal.why);
+                return Ok(Verdict::Again(None));
+            }
+            eprintln!("rowcall: {shown}: {}; again after {later}", refusal.why);
+            if Interrupt::new()?.pause(pause)? {
+                return Ok(Verdict::Again(None));
+            }
+            attempts += 1;
+        }
+    }
+}
+
+impl Receiver<'_> {
+    fn call(&self, event: &Received, id: &str) -> Result<(), Refusal> {
+        let now = Timestamp::now().as_second().unsigned_abs();
+        let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&event.payload).is_ok();
+        let mut request = self
+            .agent
+            .post(self.to)
+            .header("content-type", if is_json { "application/json" } else { "application/octet-stream" })
+            .header("rowcall-subject", visible(&event.subject))
+            .header("webhook-id", id)
+            .header("webhook-timestamp", now.to_string());
+        if let Some(secrets) = &self.secrets {
+            request = request.header("webhook-signature", secrets.signature(id, now, &event.payload));
+        }
+        for (name, value) in self.headers {
+            request = request.header(name, value);
+        }
+        let answer = request.send(&event.payload[..]);
+        let answer = answer.map_err(|error| Refusal { why: error.to_string(), retry_after: None })?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
+        Err(Refusal {
+            why: format!("answered {}", answer.status()),
+            retry_after: retry_after.map(str::to_owned),
+        })
+    }
+}
+
+/// The value of a header of an event.
+fn value(event: &Received, name: &str) -> Option<String> {
+    let mut pairs = headers::pairs(&event.headers);
+    let found = pairs.find(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
+    found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+}
+
+/// What tells an event from others, at each attempt the same.
+fn id(event: &Received) -> Result<String, Failure> {
+    match value(event, "Rowcall-Id").filter(|id| id.bytes().all(|byte| byte.is_ascii_digit())) {
+        Some(id) => Ok(format!("rowcall-{id}")),
+        None => Ok(format!("rowcall-{:016x}", random()?)),
+    }
+}
+
+/// Which delivery of it this is.
+fn deliveries(event: &Received) -> u32 {
+    value(event, "Rowcall-Deliveries").and_then(|number| number.parse().ok()).unwrap_or(1)
+}
+
+fn random() -> Result<u64, Failure> {
+    getrandom::u64().map_err(|error| Failure::other(format!("there is no randomness: {error}")))
+}
+
+/// From 0 to 1.
+fn chance() -> Result<f64, Failure> {
+    Ok(random()? as f64 / u64::MAX as f64)
+}
+
+fn authorities(file: Option<&Path>) -> Result<Vec<Certificate<'static>>, Failure> {
+    let ders = match file {
+        Some(file) => crate::credentials::certificates("--ca", file)?,
+        None => rustls_native_certs::load_native_certs().certs,
+    };
+    Ok(ders.iter().map(|der| Certificate::from_der(der).to_owned()).collect())
+}
+
+fn destination(text: &str) -> Result<String, String> {
+    match url::Url::parse(text) {
+        Ok(url) if ["http", "https"].contains(&url.scheme()) => Ok(text.to_owned()),
+        Ok(_) => Err("expected http:// or https://".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// An address as it may be shown.
+fn without_secrets(url: &str) -> String {
+    url::Url::parse(url).map_or_else(|_| String::new(), |url| url.origin().ascii_serialization())
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("expected \"Name: value\"")?;
+    let fits = headers::valid_name(name.as_bytes()) && headers::valid_value(value.as_bytes());
+    if fits { Ok((name.to_owned(), value.trim().to_owned())) } else { Err("expected \"Name: value\"".into()) }
+}
