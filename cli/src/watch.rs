@@ -167,7 +167,7 @@ impl Watch {
             key_chosen,
             table: table.to_string(),
             big_numbers: self.big_numbers,
-            seen: columns.iter().map(|column| (column.name.clone(), column.definition.clone())).collect(),
+            seen: plan::seen(columns),
         })
     }
 

@@ -1,7 +1,7 @@
 //! `rowcall watch --list` and `--refresh`: what is watched, and what to do when tables have changed.
 
 use super::catalog::{Catalog, Existing};
-use super::plan::Plan;
+use super::plan::{self, Op, Plan};
 use super::table::Table;
 use super::{canonical, say, subject};
 use crate::failure::Failure;
@@ -57,8 +57,7 @@ fn rewrite(catalog: &mut Catalog, one: Watched, json: bool) -> Result<(), Failur
     } else {
         catalog.primary_key(table)?
     };
-    let seen = columns.iter().map(|column| (column.name.clone(), column.definition.clone())).collect();
-    let plan = Plan { seen, key, table: table.to_string(), ..one.plan };
+    let plan = Plan { seen: plan::seen(&columns), key, table: table.to_string(), ..one.plan };
     catalog.put(table, &plan, &columns)?;
     say(catalog, table, &plan, "refreshed", json)
 }
@@ -73,7 +72,7 @@ fn watched(catalog: &mut Catalog, named: &[Table]) -> Result<Vec<Watched>, Failu
         let triggers = catalog.triggers(&table)?;
         let Some(plan) = triggers.iter().find_map(|trigger| trigger.plan.clone()) else { continue };
         let mut changes = plan.changes(&catalog.columns(&table)?);
-        for op in super::plan::Op::ALL {
+        for op in Op::ALL {
             let wanted = usize::from(plan.on.contains(&op));
             match triggers.iter().filter(|trigger| is_ours_for(trigger, op)).count() {
                 count if count == wanted => {}
@@ -92,7 +91,7 @@ fn watched(catalog: &mut Catalog, named: &[Table]) -> Result<Vec<Watched>, Failu
     Ok(all)
 }
 
-fn is_ours_for(trigger: &Existing, op: super::plan::Op) -> bool {
+fn is_ours_for(trigger: &Existing, op: Op) -> bool {
     trigger.plan.is_some() && trigger.is_for(op)
 }
 

@@ -83,6 +83,11 @@ impl Mode {
     }
 }
 
+/// What a plan keeps of a table's columns.
+pub(crate) fn seen(columns: &[Column]) -> Vec<(String, String)> {
+    columns.iter().map(|column| (column.name.clone(), column.definition.clone())).collect()
+}
+
 impl Plan {
     /// The statement of a trigger that holds it.
     pub(crate) fn statement(&self) -> String {
