@@ -6,7 +6,7 @@ use crate::client::{Publisher, Received};
 use crate::failure::Failure;
 use crate::settle::{self, Unsettled, Verdict};
 use crate::subscription::Subscription;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -29,15 +29,17 @@ pub(crate) fn run(
     count: u64,
     show: impl Fn(&Received) -> Result<(), Failure>,
     work: impl Fn(&Work) -> Result<Verdict, Failure> + Sync,
-) -> Result<(), Failure> {
+) -> Result<Tally, Failure> {
     let (queue, waiting) = mpsc::sync_channel(WAITING_MAX);
     let crew = Crew {
         waiting: Mutex::new(waiting),
         leaving: AtomicBool::new(false),
         unsettled: Unsettled::default(),
+        done: AtomicU64::new(0),
+        failed: AtomicU64::new(0),
         work,
     };
-    thread::scope(|scope| {
+    let ended = thread::scope(|scope| {
         let jobs: Vec<_> = (0..jobs).map(|_| scope.spawn(|| crew.job())).collect();
         scope.spawn(|| crew.unsettled.keep_waiting());
         let result = (0..count).try_for_each(|_| {
@@ -60,13 +62,32 @@ pub(crate) fn run(
         jobs.into_iter().for_each(|job| drop(job.join()));
         crew.unsettled.end();
         result.or_else(|failure| failure.map_or(Ok(()), Err))
-    })
+    });
+    ended.map(|()| Tally { done: crew.done.into_inner(), failed: crew.failed.into_inner() })
+}
+
+/// How many messages were worked on, by what has become of them.
+pub(crate) struct Tally {
+    done: u64,
+    failed: u64,
+}
+
+impl Tally {
+    /// Success, unless some failed: so many of all are, in these words.
+    pub(crate) fn or_failure(self, what: &str) -> Result<(), Failure> {
+        match self.failed {
+            0 => Ok(()),
+            failed => Err(Failure::other(format!("{failed} of {} {what}", failed + self.done))),
+        }
+    }
 }
 
 struct Crew<F> {
     waiting: Mutex<Receiver<Work>>,
     leaving: AtomicBool,
     unsettled: Unsettled,
+    done: AtomicU64,
+    failed: AtomicU64,
     work: F,
 }
 
@@ -83,10 +104,17 @@ impl<F: Fn(&Work) -> Result<Verdict, Failure>> Crew<F> {
     }
 
     fn deal_with(&self, work: &Work) -> Result<(), Failure> {
-        let verdict = if self.leaving.load(Relaxed) { Verdict::Again(None) } else { (self.work)(work)? };
+        let verdict = if self.leaving.load(Relaxed) { Verdict::Again(None) } else { self.work_on(work)? };
         match settle::is_event(&work.message) {
             true => self.unsettled.settle(&work.message, &work.publisher, verdict),
             false => Ok(()),
         }
+    }
+
+    fn work_on(&self, work: &Work) -> Result<Verdict, Failure> {
+        let verdict = (self.work)(work)?;
+        let counter = if verdict == Verdict::Done { &self.done } else { &self.failed };
+        counter.fetch_add(1, Relaxed);
+        Ok(verdict)
     }
 }

@@ -5,12 +5,10 @@ use crate::address::DaemonArgs;
 use crate::client::Received;
 use crate::failure::Failure;
 use crate::settle::Verdict;
-use crate::subscription::Subscription;
+use crate::subscription::{self, Subscription};
 use crate::{command, crew, span};
 use clap::Args;
-use rowcall_wire::subject;
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// The exit code that says that it may work later: EX_TEMPFAIL of sysexits.h.
@@ -73,32 +71,23 @@ pub(crate) struct Exec {
 
 impl Exec {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let (filters, queue) = match (&self.consumer, &self.subject) {
-            (Some(name), _) => ([format!("{}{name}", subject::CONSUMER)], Some("rowcall-exec")),
-            (None, subject) => ([subject.clone().unwrap_or_default()], self.queue.as_deref()),
-        };
+        let (filters, queue) = subscription::wanted(
+            self.consumer.as_deref(),
+            self.subject.as_deref(),
+            self.queue.as_deref(),
+            "rowcall-exec",
+        );
         let mut subscription = Subscription::new(&self.daemon, &filters, queue)?;
         eprintln!("running {} for {}", self.command.join(" "), filters[0]);
-        let (done, failed) = (AtomicU64::new(0), AtomicU64::new(0));
         let count = self.count.unwrap_or(u64::MAX);
-        crew::run(
+        let tally = crew::run(
             &mut subscription,
             self.jobs,
             count,
             |_| Ok(()),
-            |work| {
-                let verdict = self.work_on(&work.message);
-                let counter = if verdict == Verdict::Done { &done } else { &failed };
-                counter.fetch_add(1, Relaxed);
-                Ok(verdict)
-            },
+            |work| Ok(self.work_on(&work.message)),
         )?;
-        match failed.into_inner() {
-            0 => Ok(()),
-            failed => {
-                Err(Failure::other(format!("{failed} of {} events failed", failed + done.into_inner())))
-            }
-        }
+        tally.or_failure("events failed")
     }
 
     fn work_on(&self, event: &Received) -> Verdict {

@@ -9,13 +9,12 @@ use crate::interrupt::Interrupt;
 use crate::output::visible;
 use crate::settle::Verdict;
 use crate::span;
-use crate::subscription::Subscription;
+use crate::subscription::{self, Subscription};
 use crate::webhook::{Secrets, pause};
 use clap::Args;
 use jiff::Timestamp;
-use rowcall_wire::{headers, subject};
+use rowcall_wire::headers;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -102,37 +101,19 @@ struct Refusal {
 
 impl Forward {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let (filters, queue) = match (&self.consumer, &self.subject) {
-            (Some(name), _) => ([format!("{}{name}", subject::CONSUMER)], Some("rowcall-forward")),
-            (None, subject) => ([subject.clone().unwrap_or_default()], self.queue.as_deref()),
-        };
+        let (filters, queue) = subscription::wanted(
+            self.consumer.as_deref(),
+            self.subject.as_deref(),
+            self.queue.as_deref(),
+            "rowcall-forward",
+        );
         let receiver = self.receiver()?;
         let mut subscription = Subscription::new(&self.daemon, &filters, queue)?;
         eprintln!("forwarding {} to {}", filters[0], without_secrets(&self.to));
-        let (done, failed) = (AtomicU64::new(0), AtomicU64::new(0));
         let count = self.count.unwrap_or(u64::MAX);
-        crew::run(
-            &mut subscription,
-            self.jobs,
-            count,
-            |_| Ok(()),
-            |work| {
-                let verdict = self.forward(work, &receiver)?;
-                let counter = if verdict == Verdict::Done { &done } else { &failed };
-                counter.fetch_add(1, Relaxed);
-                Ok(verdict)
-            },
-        )?;
-        match (failed.into_inner(), &self.consumer) {
-            (0, _) => Ok(()),
-            (failed, None) => Err(Failure::other(format!(
-                "{failed} of {} events were given up",
-                failed + done.into_inner()
-            ))),
-            (failed, Some(_)) => {
-                Err(Failure::other(format!("{failed} of {} calls failed", failed + done.into_inner())))
-            }
-        }
+        let tally =
+            crew::run(&mut subscription, self.jobs, count, |_| Ok(()), |work| self.forward(work, &receiver))?;
+        tally.or_failure(if self.consumer.is_some() { "calls failed" } else { "events were given up" })
     }
 
     fn receiver(&self) -> Result<Receiver<'_>, Failure> {
@@ -215,16 +196,9 @@ impl Receiver<'_> {
     }
 }
 
-/// The value of a header of an event.
-fn value(event: &Received, name: &str) -> Option<String> {
-    let mut pairs = headers::pairs(&event.headers);
-    let found = pairs.find(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
-    found.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
-}
-
 /// What tells an event from others, at each attempt the same.
 fn id(event: &Received) -> Result<String, Failure> {
-    match value(event, "Rowcall-Id").filter(|id| id.bytes().all(|byte| byte.is_ascii_digit())) {
+    match text(event, "Rowcall-Id").filter(|id| id.bytes().all(|byte| byte.is_ascii_digit())) {
         Some(id) => Ok(format!("rowcall-{id}")),
         None => Ok(format!("rowcall-{:016x}", random()?)),
     }
@@ -232,7 +206,11 @@ fn id(event: &Received) -> Result<String, Failure> {
 
 /// Which delivery of it this is.
 fn deliveries(event: &Received) -> u32 {
-    value(event, "Rowcall-Deliveries").and_then(|number| number.parse().ok()).unwrap_or(1)
+    text(event, "Rowcall-Deliveries").and_then(|number| number.parse().ok()).unwrap_or(1)
+}
+
+fn text<'a>(event: &'a Received, name: &str) -> Option<&'a str> {
+    std::str::from_utf8(headers::value(&event.headers, name)?).ok()
 }
 
 fn random() -> Result<u64, Failure> {

@@ -60,12 +60,14 @@ impl Reply {
         eprintln!("answering {} with {}", self.subject, self.command.join(" "));
         let style = Style::new(json, Color::Auto);
         let show = |request: &Received| output::message(request, style);
-        crew::run(&mut subscription, self.jobs, u64::MAX, show, |work| {
+        let tally = crew::run(&mut subscription, self.jobs, u64::MAX, show, |work| {
             match settle::is_event(&work.message) {
                 true => Ok(self.process(&work.message, json)),
                 false => self.answer(&work.message, &work.publisher).map(|()| Verdict::Done),
             }
-        })
+        });
+        // Whoever asked was told of each failure.
+        tally.map(drop)
     }
 
     /// Works on an event of a durable consumer.

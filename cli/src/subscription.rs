@@ -15,6 +15,20 @@ const AGAIN: Duration = Duration::from_millis(500);
 const FILTERS: &str = ": a subject is tokens with dots between them and without blanks; a token may be `*`, the last \
                        one `>`";
 
+/// What whoever works on events subscribes to, and as one of which queue group: those who work for one durable
+/// consumer are a group, so that each of its events goes to one of them.
+pub(crate) fn wanted<'a>(
+    consumer: Option<&str>,
+    subject: Option<&str>,
+    queue: Option<&'a str>,
+    workers: &'a str,
+) -> ([String; 1], Option<&'a str>) {
+    match consumer {
+        Some(name) => ([format!("{}{name}", subject::CONSUMER)], Some(workers)),
+        None => ([subject.unwrap_or_default().to_owned()], queue),
+    }
+}
+
 /// What to subscribe to, and the connection that does.
 pub(crate) struct Subscription<'a> {
     daemon: &'a DaemonArgs,
