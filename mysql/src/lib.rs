@@ -15,6 +15,7 @@ pub use options::{OptionFiles, Options};
 use std::ffi::{CStr, CString, NulError, c_char, c_uint, c_ulong};
 use std::fmt;
 use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 use std::time::Duration;
 
@@ -245,6 +246,15 @@ impl Connection {
     pub fn id(&mut self) -> u64 {
         // SAFETY: the connection is ours and connected.
         unsafe { sys::mysql_thread_id(self.raw.as_ptr()) }
+    }
+
+    /// The socket of the connection, for whoever asks the kernel who is at its other end. What is read from it
+    /// or written to it breaks the connection.
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+        // SAFETY: the connection is ours; without a socket it says -1.
+        let fd = unsafe { sys::mysql_get_socket(self.raw.as_ptr()) };
+        // SAFETY: the library keeps it open until the connection is closed, which the borrow forbids.
+        (fd >= 0).then(|| unsafe { BorrowedFd::borrow_raw(fd) })
     }
 
     fn send(&mut self, sql: &[u8]) -> Result<(), Error> {
