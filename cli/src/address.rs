@@ -12,9 +12,20 @@ use url::Url;
 /// The port that NATS clients use.
 const PORT_DEFAULT: u16 = 4222;
 
-/// Where the daemon is.
+/// Where the daemon is, and as whom to speak to it.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DaemonArgs {
+    #[command(flatten)]
+    pub(crate) url: DaemonUrl,
+
+    #[command(flatten)]
+    pub(crate) credentials: Credentials,
+}
+
+/// Where the daemon is. By itself it is for subcommands that speak to the database server as well: the flags for
+/// users and certificates mean that one there, and the environment says as whom to speak to the daemon.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DaemonUrl {
     /// Where the daemon listens: unix:PATH, HOST:PORT, nats://HOST[:PORT], or tls://HOST[:PORT],
     /// which insists on TLS. Before the host may stand USER:PASSWORD@ or TOKEN@, but in an argument
     /// everybody sees them
@@ -27,9 +38,12 @@ pub(crate) struct DaemonArgs {
         hide_env_values = true
     )]
     pub(crate) server: String,
+}
 
-    #[command(flatten)]
-    pub(crate) credentials: Credentials,
+impl From<DaemonUrl> for DaemonArgs {
+    fn from(url: DaemonUrl) -> DaemonArgs {
+        DaemonArgs { url, credentials: Credentials::from_environment() }
+    }
 }
 
 /// Who the server is, and as whom to speak to it.

@@ -88,6 +88,10 @@ impl Paint {
         self.with("32", text)
     }
 
+    pub(crate) fn yellow(self, text: &str) -> String {
+        self.with("33", text)
+    }
+
     pub(crate) fn dim(self, text: &str) -> String {
         self.with("2", text)
     }

@@ -8,7 +8,7 @@ use crate::interrupt::{Interrupt, Woken};
 use crate::stream::Stream;
 use rowcall_wire::handshake::{Connect, Info};
 use rowcall_wire::parse::{self, Limits, ServerOp, Step};
-use rowcall_wire::{CONTROL_LINE_MAX, Message, PAYLOAD_CEILING, encode};
+use rowcall_wire::{CONTROL_LINE_MAX, Message, PAYLOAD_CEILING, VERSION_TAG, encode};
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +28,8 @@ pub(crate) struct Client {
     /// The other half.
     publisher: Publisher,
     interrupt: Interrupt,
+    /// As the server calls itself.
+    version: String,
 }
 
 /// The half of a connection that is written to.
@@ -61,7 +63,7 @@ pub(crate) enum Next {
 impl Client {
     /// Connects, greets, and makes sure that the daemon listens.
     pub(crate) fn connect(daemon: &DaemonArgs) -> Result<Client, Failure> {
-        let mut address = Address::parse(&daemon.server)?;
+        let mut address = Address::parse(&daemon.url.server)?;
         let login = daemon.credentials.login()?;
         if login != Login::default() {
             address.login = login;
@@ -71,7 +73,13 @@ impl Client {
         let copy = stream.try_clone();
         let copy = copy.map_err(|error| Failure::other(format!("cannot share a connection: {error}")))?;
         let publisher = Publisher { stream: Arc::new(Mutex::new(copy)), max_payload: 0 };
-        let mut client = Client { stream, input: Vec::new(), publisher, interrupt: Interrupt::new()? };
+        let mut client = Client {
+            stream,
+            input: Vec::new(),
+            publisher,
+            interrupt: Interrupt::new()?,
+            version: String::new(),
+        };
         if daemon.credentials.tls_first {
             client.secure(&address, &daemon.credentials)?;
         }
@@ -84,6 +92,7 @@ impl Client {
             client.secure(&address, &daemon.credentials)?;
         }
         client.publisher.max_payload = info.max_payload;
+        client.version = info.version;
         client.introduce(address.login)?;
         Ok(client)
     }
@@ -142,6 +151,11 @@ impl Client {
         encode::json_line(&mut line, "CONNECT", &serde_json::to_string(&connect).unwrap_or_default());
         self.write(&line)?;
         self.flush().map(drop)
+    }
+
+    /// The daemon's version; nothing if it is another server of the protocol.
+    pub(crate) fn daemon_version(&self) -> Option<&str> {
+        self.version.split_once(VERSION_TAG).map(|(_, version)| version)
     }
 
     /// The half that publishes, for other threads as well.

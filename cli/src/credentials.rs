@@ -52,9 +52,21 @@ pub(crate) struct Login {
 }
 
 impl Credentials {
+    /// As the environment says.
+    pub(crate) fn from_environment() -> Credentials {
+        let path = |name| variable(name).map(PathBuf::from);
+        Credentials {
+            user: variable("ROWCALL_USER"),
+            tls_ca: path("ROWCALL_TLS_CA"),
+            tls_cert: path("ROWCALL_TLS_CERT"),
+            tls_key: path("ROWCALL_TLS_KEY"),
+            ..Credentials::default()
+        }
+    }
+
     /// Who to be, or nobody in particular.
     pub(crate) fn login(&self) -> Result<Login, Failure> {
-        self.login_with(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        self.login_with(variable)
     }
 
     fn login_with(&self, environment: impl Fn(&str) -> Option<String>) -> Result<Login, Failure> {
@@ -117,6 +129,11 @@ pub(crate) fn certificates(flag: &str, file: &Path) -> Result<Vec<CertificateDer
         Ok(found) => Ok(found),
         Err(error) => Err(wrong(&error)),
     }
+}
+
+/// A variable of the environment that says something.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 fn first_line(flag: &str, file: &Path) -> Result<String, Failure> {

@@ -26,6 +26,11 @@ impl Failure {
         Failure { code: 0, text: String::new() }
     }
 
+    /// What is at fault was said already.
+    pub(crate) fn told() -> Failure {
+        Failure { code: 1, text: String::new() }
+    }
+
     /// Nobody subscribes to the subject of the request.
     pub(crate) fn no_responders(subject: &str) -> Failure {
         Failure { code: 3, text: format!("nobody answers to {subject} (no responders)") }
@@ -75,7 +80,7 @@ impl Failure {
 
     /// Whether there is something to tell.
     pub(crate) fn is_worth_telling(&self) -> bool {
-        self.code != 0
+        !self.text.is_empty()
     }
 
     /// Whether trying again later may help: the daemon was away.

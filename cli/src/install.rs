@@ -189,7 +189,7 @@ fn create(connection: &mut Connection, function: &Function) -> Result<&'static s
 
 /// Whether the server really has a function that it has on record: one whose library was missing
 /// when the server started is on record only.
-fn is_known(connection: &mut Connection, name: &str) -> bool {
+pub(crate) fn is_known(connection: &mut Connection, name: &str) -> bool {
     /// "FUNCTION does not exist", from MySQL and from MariaDB; and "No database selected", from a
     /// server that goes on to look for a stored function of that name.
     const UNKNOWN: [u32; 3] = [1305, 1128, 1046];

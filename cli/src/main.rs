@@ -8,6 +8,7 @@ mod command;
 mod consumer;
 mod credentials;
 mod crew;
+mod doctor;
 mod exec;
 mod failure;
 mod forward;
@@ -81,6 +82,8 @@ enum Command {
     Consumer(consumer::Consumer),
     /// Show events that were given up, send them again, delete them
     Parked(parked::Parked),
+    /// Look for what is wrong, and say what to do about it
+    Doctor(doctor::Doctor),
     /// Show how the outbox and the consumers do
     Status(status::Status),
     /// Make what the daemon's file of users holds: hashes of passwords, tokens
@@ -90,7 +93,7 @@ enum Command {
 const AFTER_HELP: &str = "\
 listen, notify, request, reply, exec and forward speak to the daemon, rowcalld: found with --server, else with
 ROWCALL_SERVER, else at unix:/run/rowcall/rowcall.sock. user speaks to nobody, the others to the
-database server, with the flags of the mysql and mariadb clients.
+database server, with the flags of the mysql and mariadb clients; doctor to both.
 
 Exit codes: 0 done, or left with Ctrl-C; 1 failed; 2 wrong arguments; 3 nobody answers to that
 subject; 4 no reply in time; 5 the daemon cannot be reached; 6 the database server cannot be
@@ -124,6 +127,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Forward(forward) => forward.run(),
         Command::Consumer(consumer) => consumer.run(json),
         Command::Parked(parked) => parked.run(json),
+        Command::Doctor(doctor) => doctor.run(json),
         Command::Status(status) => status.run(json),
         Command::User(user) => user.run(json),
     }

@@ -87,7 +87,7 @@ fn show(reply: &Received, json: bool) -> Result<(), Failure> {
 }
 
 /// Nobody should guess an inbox: what is published there is taken for the reply.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id())
 }

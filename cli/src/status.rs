@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 /// Numbers that are older are not refreshed any more: the daemon does it every 10 s at least.
-const FRESH_S: u64 = 15;
+pub(crate) const FRESH_S: u64 = 15;
 
 const AFTER_HELP: &str = "\
 pending: events that wait; oldest: since when the first of them does; unacked: of them, delivered and

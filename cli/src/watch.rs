@@ -13,9 +13,10 @@ use crate::failure::Failure;
 use crate::install::ask;
 use crate::server::{HEADING, ServerArgs};
 use crate::{output, schema, span};
-use catalog::Catalog;
+pub(crate) use catalog::Catalog;
 use clap::Args;
 use columns::{BigNumbers, Column, identifier};
+pub(crate) use list::changes;
 use plan::{Mode, Op, Plan};
 use serde_json::json;
 use table::Table;
@@ -209,6 +210,11 @@ fn names_a_row(condition: &str) -> bool {
 fn is_system(schema: &str) -> bool {
     let all = ["mysql", "sys", "information_schema", "performance_schema", "rowcall"];
     all.iter().any(|name| schema.eq_ignore_ascii_case(name))
+}
+
+/// Whether this is the text of a trigger that watches a table.
+pub(crate) fn is_watching(text: &str) -> bool {
+    Plan::is_in(text)
 }
 
 /// Columns by their names as the table has them.

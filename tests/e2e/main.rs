@@ -26,6 +26,7 @@ mod committed_servers;
 mod configuration;
 mod consumers;
 mod consumers_cli;
+mod doctor;
 mod examples;
 mod faults;
 mod guest;

@@ -34,6 +34,8 @@ pub struct Server {
     folder: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    /// The account that it runs as.
+    account: String,
 }
 
 impl Kind {
@@ -94,7 +96,7 @@ impl Kind {
                 command
             }
         };
-        command.arg("--no-defaults").args(["--user=root", "--innodb-buffer-pool-size=32M"]);
+        command.arg("--no-defaults").arg("--innodb-buffer-pool-size=32M");
         match self {
             Kind::MariaDb => command.arg("--innodb-log-file-size=8M"),
             Kind::MySql => command.args(["--innodb-redo-log-capacity=16M", "--mysqlx=OFF"]).args([
@@ -136,7 +138,7 @@ impl Kind {
             Kind::MariaDb => run(Command::new("mariadb-install-db")
                 .args(["--no-defaults", "--user=root", "--auth-root-authentication-method=normal"])
                 .args(["--skip-test-db", "--innodb-log-file-size=8M", &at])),
-            Kind::MySql => run(self.command().args(["--initialize-insecure", &at])),
+            Kind::MySql => run(self.command().args(["--user=root", "--initialize-insecure", &at])),
             Kind::MySql56 => {
                 copy(&self.root().join("data/mysql"), data);
             }
@@ -163,9 +165,10 @@ impl Server {
         let environment = vec![("ROWCALL_SOCKET".to_owned(), daemon_socket.display().to_string())];
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let socket = folder.join("db.sock");
-        let child = spawn(kind, folder, &arguments, &environment);
+        let account = "root".to_owned();
+        let child = spawn(kind, folder, &account, &arguments, &environment);
         let folder = folder.to_owned();
-        Server { child, kind, socket, plugins, folder, arguments, environment }
+        Server { child, kind, socket, plugins, folder, arguments, environment, account }
     }
 
     /// How to connect to it.
@@ -219,7 +222,14 @@ impl Server {
     fn restart_after(&mut self, signal: Signal) {
         self.child.signal(signal);
         self.child.wait();
-        self.child = spawn(self.kind, &self.folder, &self.arguments, &self.environment);
+        self.child = spawn(self.kind, &self.folder, &self.account, &self.arguments, &self.environment);
+    }
+
+    /// Stops it and starts it again as another account, which its folder then belongs to.
+    pub fn run_as(&mut self, account: &str) {
+        run(Command::new("chown").arg("-R").arg(account).arg(&self.folder));
+        self.account = account.to_owned();
+        self.restart();
     }
 
     /// Fails unless the server is still the process that was started.
@@ -233,11 +243,18 @@ impl Server {
     }
 }
 
-fn spawn(kind: Kind, folder: &Path, arguments: &[String], environment: &[(String, String)]) -> Child {
+fn spawn(
+    kind: Kind,
+    folder: &Path,
+    account: &str,
+    arguments: &[String],
+    environment: &[(String, String)],
+) -> Child {
     // MariaDB clears its folder for temporary files when it starts, whoever else uses it.
     fs::create_dir_all(folder.join("tmp")).expect("the folder can be written");
     let mut command = kind.command();
     command
+        .arg(format!("--user={account}"))
         .arg(format!("--tmpdir={}/tmp", folder.display()))
         .arg(format!("--datadir={}/data", folder.display()))
         .arg(format!("--plugin-dir={}/plugins", folder.display()))

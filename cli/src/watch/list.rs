@@ -62,6 +62,11 @@ fn rewrite(catalog: &mut Catalog, one: Watched, json: bool) -> Result<(), Failur
     say(catalog, table, &plan, "refreshed", json)
 }
 
+/// Each table that is watched, and what is not as it was.
+pub(crate) fn changes(catalog: &mut Catalog) -> Result<Vec<(Table, Vec<String>)>, Failure> {
+    Ok(watched(catalog, &[])?.into_iter().map(|one| (one.table, one.changes)).collect())
+}
+
 fn watched(catalog: &mut Catalog, named: &[Table]) -> Result<Vec<Watched>, Failure> {
     let mut all = Vec::new();
     let wanted = |table: &Table| {

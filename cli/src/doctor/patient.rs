@@ -1,0 +1,75 @@
+//! Who is examined: the database server, with what the checks ask it all the time, and the daemon.
+
+use super::finding::Trouble;
+use super::process::Process;
+use super::settings::Settings;
+use crate::address::DaemonArgs;
+use crate::failure::Failure;
+use crate::server::ServerArgs;
+use rowcall_mysql::{Connection, Options};
+use serde_json::Value;
+
+pub(crate) struct Patient {
+    pub(crate) daemon: DaemonArgs,
+    pub(crate) settings: Settings,
+    /// The server's process, where it can be seen from here.
+    pub(crate) process: Option<Process>,
+    options: Options,
+    sql: Connection,
+}
+
+impl Patient {
+    pub(crate) fn new(server: &ServerArgs, daemon: DaemonArgs) -> Result<Patient, Failure> {
+        let options = server.options()?;
+        let mut sql = connect(&options)?;
+        let settings = Settings::of(&mut sql);
+        let settings =
+            settings.map_err(|error| Failure::server("cannot read the server's settings", &error))?;
+        let process = sql.socket().and_then(Process::behind);
+        Ok(Patient { daemon, settings, process, options, sql })
+    }
+
+    /// One more session.
+    pub(crate) fn connect(&self) -> Result<Connection, Trouble> {
+        connect(&self.options).map_err(|failure| Trouble::Other(failure.to_string()))
+    }
+
+    /// One value, or NULL.
+    pub(crate) fn value(&mut self, sql: &str) -> Result<Option<String>, Trouble> {
+        Ok(self.sql.value(sql)?)
+    }
+
+    /// Rows of text; NULL is nothing.
+    pub(crate) fn rows<const N: usize>(&mut self, sql: &str) -> Result<Vec<[String; N]>, Trouble> {
+        let text = |value: Option<Vec<u8>>| String::from_utf8_lossy(&value.unwrap_or_default()).into_owned();
+        let row = |row: Vec<Option<Vec<u8>>>| {
+            let mut values = row.into_iter().map(text);
+            std::array::from_fn(|_| values.next().unwrap_or_default())
+        };
+        Ok(self.sql.query(sql)?.rows.into_iter().map(row).collect())
+    }
+
+    /// Whether this succeeds.
+    pub(crate) fn succeeds(&mut self, sql: &str) -> bool {
+        self.sql.query(sql).is_ok()
+    }
+
+    pub(crate) fn sql(&mut self) -> &mut Connection {
+        &mut self.sql
+    }
+
+    /// What the functions say of themselves; nothing where they are not installed.
+    pub(crate) fn status(&mut self) -> Option<Value> {
+        let text = self.sql.value("SELECT CONVERT(rowcall_status() USING utf8mb4)").ok()??;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Whether the tables of committed mode are there.
+    pub(crate) fn has_tables(&mut self) -> bool {
+        self.succeeds("SELECT number FROM rowcall.edition")
+    }
+}
+
+fn connect(options: &Options) -> Result<Connection, Failure> {
+    Connection::connect(options).map_err(|error| Failure::server("cannot connect to the server", &error))
+}

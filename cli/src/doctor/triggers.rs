@@ -1,0 +1,189 @@
+//! Triggers, routines and events that call the functions: whether those are there, whether the accounts in whose
+//! name they run are, and whether watched tables are as they were.
+
+use super::finding::{Finding, Trouble};
+use super::functions;
+use super::patient::Patient;
+use crate::install;
+use crate::watch::{self, Catalog};
+use rowcall_mysql::quoted;
+use std::collections::BTreeMap;
+
+/// Of one kind so many are named; there may be thousands.
+const MOST: usize = 10;
+
+/// Seconds to wait for a table that somebody holds.
+const PATIENCE: u64 = 5;
+
+/// What speaks of us: kind and name, text, definer, whether it is a trigger, its schema, its table.
+const SPEAKERS: &str = "\
+SELECT CONCAT('trigger ', TRIGGER_SCHEMA, '.', TRIGGER_NAME), ACTION_STATEMENT, DEFINER, 'trigger', \
+  EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE \
+  FROM information_schema.TRIGGERS WHERE ACTION_STATEMENT LIKE '%rowcall%' \
+UNION ALL SELECT CONCAT(LOWER(ROUTINE_TYPE), ' ', ROUTINE_SCHEMA, '.', ROUTINE_NAME), ROUTINE_DEFINITION, DEFINER, '', '', '' \
+  FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'rowcall' OR ROUTINE_DEFINITION LIKE '%rowcall%' \
+UNION ALL SELECT CONCAT('event ', EVENT_SCHEMA, '.', EVENT_NAME), EVENT_DEFINITION, DEFINER, '', '', '' \
+  FROM information_schema.EVENTS WHERE EVENT_DEFINITION LIKE '%rowcall%'";
+
+pub(super) fn missing_functions(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
+    let (_, missing) = functions::names(patient);
+    let speakers: Vec<[String; 6]> = patient.rows(SPEAKERS)?;
+    // The procedures of committed mode, and what `rowcall watch` wrote, bear it.
+    let bears = |name: &str, text: &str| name.starts_with("procedure rowcall.") || watch::is_watching(text);
+    let findings = speakers.iter().filter(|[name, text, ..]| !bears(name, text)).filter_map(|[name, text, ..]| {
+        let calls = called(text, &missing);
+        let found = format!("{name} calls {}, which this server does not have.", calls.join(", "));
+        let advice = "sudo rowcall install. Until then whoever runs into it gets error 1305, unless it has the \
+                      handler that docs/functions.md shows.";
+        (!calls.is_empty()).then(|| Finding::fault(found, advice))
+    });
+    let findings: Vec<Finding> = findings.collect();
+    let all = install::functions().map(|function| function.name).collect::<Vec<_>>();
+    let callers = speakers.iter().filter(|[_, text, ..]| !called(text, &all).is_empty()).count();
+    if findings.is_empty() {
+        return Ok(vec![Finding::ok(format!(
+            "triggers, routines and events that call the functions: {callers}"
+        ))]);
+    }
+    Ok(first(findings))
+}
+
+/// Which of these functions are called in it.
+fn called<'a>(text: &str, names: &[&'a str]) -> Vec<&'a str> {
+    let text = text.to_ascii_lowercase();
+    let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    let is_called = |name: &str| {
+        text.match_indices(name).any(|(at, _)| {
+            let (before, behind) = (&text[..at], &text[at + name.len()..]);
+            !before.ends_with(is_part)
+                && behind.trim_start_matches(['`', ' ', '\t', '\n', '\r']).starts_with('(')
+        })
+    };
+    names.iter().copied().filter(|name| is_called(name)).collect()
+}
+
+/// Whatever runs in an account's name is refused when the account is gone.
+pub(super) fn definers(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
+    let speakers: Vec<[String; 6]> = patient.rows(SPEAKERS)?;
+    let mut accounts: BTreeMap<&str, Vec<&[String; 6]>> = BTreeMap::new();
+    for speaker in &speakers {
+        accounts.entry(&speaker[2]).or_default().push(speaker);
+    }
+    let mut findings = Vec::new();
+    for (account, theirs) in &accounts {
+        let (user, host) = account.rsplit_once('@').unwrap_or((account, ""));
+        let sql = format!(
+            "SELECT COUNT(*) FROM mysql.user WHERE User = {} AND Host = {}",
+            quoted(user),
+            quoted(host)
+        );
+        if patient.value(&sql)?.as_deref() == Some("0") {
+            findings.extend(theirs.iter().map(|[name, ..]| gone(name, account)));
+            continue;
+        }
+        for [name, _, _, kind, schema, table] in theirs {
+            if kind == "trigger" && !may_trigger(patient, user, host, schema, table)? {
+                findings.push(no_right(name, account, schema, table));
+            }
+        }
+    }
+    if findings.is_empty() {
+        return Ok(vec![Finding::ok("every account that they run as is there")]);
+    }
+    Ok(first(findings))
+}
+
+fn gone(name: &str, account: &str) -> Finding {
+    Finding::fault(
+        format!(
+            "{name} runs as {account}, and there is no such account: whoever runs into it gets error 1449."
+        ),
+        "Create the account, or the trigger anew: `rowcall watch` of a watched table does that.",
+    )
+}
+
+fn no_right(name: &str, account: &str, schema: &str, table: &str) -> Finding {
+    Finding::warning(
+        format!(
+            "{name} runs as {account}, which has no right TRIGGER on {schema}.{table} of its own (a role may give it)."
+        ),
+        format!("GRANT TRIGGER ON {schema}.{table}: without it every write to the table gets error 1142."),
+    )
+}
+
+/// Whether it was granted to the account itself, for the table, its schema or everything.
+fn may_trigger(
+    patient: &mut Patient,
+    user: &str,
+    host: &str,
+    schema: &str,
+    table: &str,
+) -> Result<bool, Trouble> {
+    let grantee = quoted(&format!("'{user}'@'{host}'"));
+    let (schema, table) = (quoted(schema), quoted(table));
+    let granted = |from: &str, more: &str| {
+        format!(
+            "EXISTS (SELECT 1 FROM information_schema.{from} WHERE GRANTEE = {grantee} AND PRIVILEGE_TYPE = 'TRIGGER'{more})"
+        )
+    };
+    let sql = format!(
+        "SELECT {} OR {} OR {}",
+        granted("USER_PRIVILEGES", ""),
+        granted("SCHEMA_PRIVILEGES", &format!(" AND {schema} LIKE TABLE_SCHEMA")),
+        granted("TABLE_PRIVILEGES", &format!(" AND TABLE_SCHEMA = {schema} AND TABLE_NAME = {table}")),
+    );
+    Ok(patient.value(&sql)?.as_deref() == Some("1"))
+}
+
+/// Tables that are not what they were when they were watched.
+pub(super) fn watched(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
+    if patient.settings.is_old() {
+        return Ok(Vec::new());
+    }
+    let words = |failure: crate::failure::Failure| Trouble::Other(failure.to_string());
+    let mut catalog = Catalog::new(patient.connect()?, PATIENCE).map_err(words)?;
+    let tables = watch::changes(&mut catalog).map_err(words)?;
+    let changed = tables.iter().filter(|(_, changes)| !changes.is_empty()).map(|(table, changes)| {
+        Finding::warning(
+            format!("{table} is not what it was when it was watched: {}.", changes.join(" ")),
+            format!("rowcall watch --refresh {table}"),
+        )
+    });
+    let changed: Vec<Finding> = changed.collect();
+    if changed.is_empty() {
+        return Ok(vec![Finding::ok(format!("tables that are watched, and as they were: {}", tables.len()))]);
+    }
+    Ok(first(changed))
+}
+
+/// The first of them, and how many more there are.
+fn first(mut findings: Vec<Finding>) -> Vec<Finding> {
+    let more = findings.len().saturating_sub(MOST);
+    if let (true, Some(last)) = (more > 0, findings.get(MOST)) {
+        let also = Finding { level: last.level, found: format!("and {more} more"), advice: String::new() };
+        findings.truncate(MOST);
+        findings.push(also);
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_a_name_before_a_parenthesis() {
+        let names = ["rowcall_notify", "rowcall_emit"];
+        assert_eq!(called("DO ROWCALL_NOTIFY ('a', 'b')", &names), ["rowcall_notify"]);
+        assert_eq!(called("SET x = `rowcall_emit`(1); DO rowcall_notify(2, 3)", &names), names);
+        assert!(called("SET @rowcall_notify = 1, my_rowcall_emit(2)", &names).is_empty());
+    }
+
+    #[test]
+    fn not_everything_is_named() {
+        let many = |n: usize| (0..n).map(|n| Finding::fault(n.to_string(), "")).collect::<Vec<_>>();
+        assert_eq!(first(many(MOST)).len(), MOST);
+        let some = first(many(MOST + 5));
+        assert_eq!((some.len(), some[MOST].found.as_str()), (MOST + 1, "and 5 more"));
+    }
+}
