@@ -1,6 +1,7 @@
 //! The daemon on the command line: where it is. As whom to speak to it stands in credentials.rs, how
 //! it is spoken to in client.rs.
 
+use crate::context;
 use crate::credentials::{Credentials, Login};
 use crate::failure::Failure;
 use clap::Args;
@@ -8,6 +9,9 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use url::Url;
+
+/// Where the daemon is unless anybody says otherwise.
+const SERVER_DEFAULT: &str = "unix:/run/rowcall/rowcall.sock";
 
 /// The port that NATS clients use.
 const PORT_DEFAULT: u16 = 4222;
@@ -27,17 +31,24 @@ pub(crate) struct DaemonArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DaemonUrl {
     /// Where the daemon listens: unix:PATH, HOST:PORT, nats://HOST[:PORT], or tls://HOST[:PORT],
-    /// which insists on TLS. Before the host may stand USER:PASSWORD@ or TOKEN@, but in an argument
-    /// everybody sees them
-    #[arg(
-        long,
-        short,
-        value_name = "URL",
-        env = "ROWCALL_SERVER",
-        default_value = "unix:/run/rowcall/rowcall.sock",
-        hide_env_values = true
-    )]
-    pub(crate) server: String,
+    /// which insists on TLS; unix:/run/rowcall/rowcall.sock unless told. Before the host may stand
+    /// USER:PASSWORD@ or TOKEN@, but in an argument everybody sees them
+    #[arg(long, short, value_name = "URL", env = "ROWCALL_SERVER", hide_env_values = true)]
+    server: Option<String>,
+}
+
+impl DaemonArgs {
+    /// Where the daemon is, and as whom to speak to it, as flags, environment and context say. What the context
+    /// knows is for the daemon that it names: no other one is shown its password.
+    pub(crate) fn resolved(&self) -> Result<(Address, Credentials), Failure> {
+        let credentials = self.credentials.clone();
+        if let Some(server) = &self.url.server {
+            return Ok((Address::parse(server)?, credentials));
+        }
+        let context = context::current();
+        let server = context.server.as_deref().unwrap_or(SERVER_DEFAULT);
+        Ok((Address::parse(server)?, credentials.or(context)))
+    }
 }
 
 impl From<DaemonUrl> for DaemonArgs {
@@ -62,7 +73,7 @@ pub(crate) enum Place {
 }
 
 impl Address {
-    pub(crate) fn parse(text: &str) -> Result<Address, Failure> {
+    fn parse(text: &str) -> Result<Address, Failure> {
         let tcp = |host: &str, port| Place::Tcp(host.to_owned(), port);
         let wrong = |why: &str| Failure::usage(format!("--server \"{}\": {why}", without_secrets(text)));
         if let Some(path) = text.strip_prefix("unix:") {

@@ -63,8 +63,8 @@ pub(crate) enum Next {
 impl Client {
     /// Connects, greets, and makes sure that the daemon listens.
     pub(crate) fn connect(daemon: &DaemonArgs) -> Result<Client, Failure> {
-        let mut address = Address::parse(&daemon.url.server)?;
-        let login = daemon.credentials.login()?;
+        let (mut address, credentials) = daemon.resolved()?;
+        let login = credentials.login()?;
         if login != Login::default() {
             address.login = login;
         }
@@ -80,8 +80,8 @@ impl Client {
             interrupt: Interrupt::new()?,
             version: String::new(),
         };
-        if daemon.credentials.tls_first {
-            client.secure(&address, &daemon.credentials)?;
+        if credentials.tls_first {
+            client.secure(&address, &credentials)?;
         }
         let info = client.greeting()?;
         let wanted = address.tls || info.tls_required;
@@ -89,7 +89,7 @@ impl Client {
             if !info.tls_required && !info.tls_available {
                 return Err(Failure::daemon(format!("the daemon at {} does not speak TLS", address.place)));
             }
-            client.secure(&address, &daemon.credentials)?;
+            client.secure(&address, &credentials)?;
         }
         client.publisher.max_payload = info.max_payload;
         client.version = info.version;

@@ -1,6 +1,7 @@
 //! As whom to speak to a daemon, and whom to trust to be one: from flags, files and the environment. A
 //! secret is never an argument of the program, where everybody on the machine would see it.
 
+use crate::context::Context;
 use crate::failure::Failure;
 use clap::Args;
 use rustls::crypto::ring;
@@ -62,6 +63,23 @@ impl Credentials {
             tls_key: path("ROWCALL_TLS_KEY"),
             ..Credentials::default()
         }
+    }
+
+    /// What is not said here, as the context says it. Whoever says who to be says all of it.
+    pub(crate) fn or(mut self, context: &Context) -> Credentials {
+        if self.user.is_none() && self.token_file.is_none() && variable("ROWCALL_TOKEN").is_none() {
+            self.user = context.user.clone();
+            self.token_file = context.token_file.clone();
+            if variable("ROWCALL_PASSWORD").is_none() {
+                self.password_file = context.password_file.clone();
+            }
+        }
+        if self.tls_cert.is_none() {
+            (self.tls_cert, self.tls_key) = (context.tls_cert.clone(), context.tls_key.clone());
+        }
+        self.tls_ca = self.tls_ca.or_else(|| context.tls_ca.clone());
+        self.tls_first |= context.tls_first;
+        self
     }
 
     /// Who to be, or nobody in particular.

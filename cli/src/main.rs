@@ -6,6 +6,7 @@ mod change;
 mod client;
 mod command;
 mod consumer;
+mod context;
 mod credentials;
 mod crew;
 mod doctor;
@@ -47,12 +48,23 @@ struct Arguments {
     command: Command,
 
     /// Write JSON, one object a line, for programs
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     json: bool,
+
+    /// Take daemon, server and accounts from this context of ~/.config/rowcall/config.toml
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "ROWCALL_CONTEXT",
+        hide_env = true,
+        display_order = 901
+    )]
+    context: Option<String>,
 
     /// Show help
     // Without its usual short name: -h is the host, as in the servers' own clients.
-    #[arg(long, short = '?', action = ArgAction::Help, global = true)]
+    #[arg(long, short = '?', action = ArgAction::Help, global = true, display_order = 902)]
     help: Option<bool>,
 }
 
@@ -114,6 +126,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
     let json = arguments.json;
+    context::choose(arguments.context.as_deref())?;
     match arguments.command {
         Command::Install(install) => install.run(json),
         Command::Uninstall(uninstall) => uninstall.run(json),

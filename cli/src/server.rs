@@ -1,5 +1,6 @@
 //! The database server on the command line, with the flags that its own clients have.
 
+use crate::context;
 use crate::failure::Failure;
 use clap::Args;
 use rowcall_mysql::{Connection, OptionFiles, Options};
@@ -69,7 +70,17 @@ impl ServerArgs {
             }
             None => None,
         };
-        let option_files = match &self.defaults_file {
+        let context = &context::current().database;
+        // Whoever says where it is says all of it.
+        let is_placed = self.host.is_some() || self.port.is_some() || self.socket.is_some();
+        let place = if is_placed {
+            (self.host.clone(), self.port, self.socket.clone())
+        } else {
+            (context.host.clone(), context.port, context.socket.clone())
+        };
+        let (host, port, socket) = place;
+        let defaults_file = self.defaults_file.as_ref().or(context.defaults_file.as_ref());
+        let option_files = match defaults_file {
             _ if self.no_defaults => OptionFiles::None,
             Some(path) if !path.exists() => {
                 return Err(Failure::usage(format!("--defaults-file: there is no {}", path.display())));
@@ -78,14 +89,14 @@ impl ServerArgs {
             None => OptionFiles::Usual,
         };
         Ok(Options {
-            host: self.host.clone(),
-            port: self.port,
-            socket: self.socket.clone(),
-            user: self.user.clone(),
+            host,
+            port,
+            socket,
+            user: self.user.as_ref().or(context.user.as_ref()).cloned(),
             password,
             option_files,
-            require_tls: self.ssl,
-            tls_ca: self.ssl_ca.clone(),
+            require_tls: self.ssl || context.ssl,
+            tls_ca: self.ssl_ca.as_ref().or(context.ssl_ca.as_ref()).cloned(),
             connect_timeout: Some(CONNECT_TIMEOUT),
             ..Options::default()
         })

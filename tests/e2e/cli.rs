@@ -1,6 +1,7 @@
 //! The `rowcall` command as a person or a script uses it: listen, notify, request, reply. What the
 //! tests use to run it stands in cli/desk.rs.
 
+mod contexts;
 mod desk;
 mod secrecy;
 mod worker;
