@@ -72,4 +72,9 @@ install: release
 	install -D -m 755 $(TARGET)/release/rowcalld $(TARGET)/release/rowcall -t $(DESTDIR)$(PREFIX)/bin
 	install -D -m 644 $(TARGET)/release/librowcall.so $(DESTDIR)$(PREFIX)/lib/rowcall/$(LIBRARY)
 	install -D -m 644 dist/rowcalld.toml dist/users.toml -t $(DESTDIR)$(PREFIX)/share/rowcall
+	$(TARGET)/release/rowcall man --to $(DESTDIR)$(PREFIX)/share/man/man1
+	cd $(DESTDIR)$(PREFIX)/share && mkdir -p bash-completion/completions zsh/site-functions fish/vendor_completions.d
+	$(TARGET)/release/rowcall completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/rowcall
+	$(TARGET)/release/rowcall completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_rowcall
+	$(TARGET)/release/rowcall completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/rowcall.fish
 	install -D -m 644 dist/rowcalld.service -t $(DESTDIR)$(PREFIX)/lib/systemd/system

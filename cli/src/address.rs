@@ -13,6 +13,9 @@ use url::Url;
 /// Where the daemon is unless anybody says otherwise.
 const SERVER_DEFAULT: &str = "unix:/run/rowcall/rowcall.sock";
 
+/// What stands above these flags in a help page.
+pub(crate) const DAEMON: &str = "Daemon (rowcalld)";
+
 /// The port that NATS clients use.
 const PORT_DEFAULT: u16 = 4222;
 

@@ -15,8 +15,12 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 const GROUP_HELP: &str = "\
-A consumer is whoever each event of a filter waits for until a worker acknowledges it. Its workers
-subscribe to rowcall.consumer.NAME at the daemon; `rowcall reply` is one.
+Example:
+  rowcall consumer add mail 'shop.orders.>'
+
+A consumer is whoever each event of a filter waits for until a worker
+acknowledges it. Its workers subscribe to rowcall.consumer.NAME at the daemon;
+`rowcall reply` is one.
 
 The account needs SELECT, INSERT, UPDATE and DELETE on rowcall.*";
 
@@ -32,14 +36,19 @@ enum Command {
     /// Make a consumer: events committed from now on wait for it
     Add(Add),
     /// Show all consumers and how they do
+    #[command(after_help = "Example:\n  rowcall consumer list")]
     List(List),
     /// Show everything about one
+    #[command(after_help = "Example:\n  rowcall consumer show mail")]
     Show(One),
     /// Remove one, and drop what waits for it
+    #[command(after_help = "Example:\n  rowcall consumer rm mail --yes")]
     Rm(Remove),
     /// Deliver nothing to it for now; its events wait
+    #[command(after_help = "Example:\n  rowcall consumer pause mail")]
     Pause(One),
     /// Deliver to it again
+    #[command(after_help = "Example:\n  rowcall consumer resume mail")]
     Resume(One),
 }
 
@@ -169,9 +178,7 @@ impl One {
             return output::line(&json!({ "name": name, "paused": paused }).to_string());
         }
         output::line(&if paused {
-            format!(
-                "consumer {name} is paused: within a second nothing more is delivered to it, and its events wait"
-            )
+            format!("consumer {name} is paused within a second: then its events wait")
         } else {
             format!("consumer {name} goes on within a second")
         })
@@ -204,7 +211,7 @@ impl Remove {
             return Ok(());
         }
         output::line(&format!(
-            "Parked for it and kept: {}; `rowcall parked drop --all --yes --consumer {name}` drops them.",
+            "Parked for it and kept: {}\n  rowcall parked drop --all --yes --consumer {name}",
             output::events(kept)
         ))
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Credentials {
     /// The user to log in as; the password is in --password-file or ROWCALL_PASSWORD
-    #[arg(long, value_name = "NAME", env = "ROWCALL_USER")]
+    #[arg(long, value_name = "NAME", env = "ROWCALL_USER", hide_env_values = true)]
     user: Option<String>,
 
     /// A file whose first line is the password
@@ -28,15 +28,15 @@ pub(crate) struct Credentials {
 
     /// TLS: the authorities that the daemon's certificate may come from (PEM), instead of the
     /// system's
-    #[arg(long, value_name = "FILE", env = "ROWCALL_TLS_CA")]
+    #[arg(long, value_name = "FILE", env = "ROWCALL_TLS_CA", hide_env_values = true)]
     tls_ca: Option<PathBuf>,
 
     /// TLS: our own certificate (PEM), for a daemon that asks for one
-    #[arg(long, value_name = "FILE", env = "ROWCALL_TLS_CERT", requires = "tls_key")]
+    #[arg(long, value_name = "FILE", env = "ROWCALL_TLS_CERT", hide_env_values = true, requires = "tls_key")]
     tls_cert: Option<PathBuf>,
 
     /// TLS: the key of our certificate (PEM)
-    #[arg(long, value_name = "FILE", env = "ROWCALL_TLS_KEY", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE", env = "ROWCALL_TLS_KEY", hide_env_values = true, requires = "tls_cert")]
     tls_key: Option<PathBuf>,
 
     /// TLS from the first byte, for a daemon with tls = "first"

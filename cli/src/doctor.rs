@@ -14,7 +14,7 @@ mod settings;
 mod socket;
 mod triggers;
 
-use crate::address::DaemonUrl;
+use crate::address::{DAEMON, DaemonUrl};
 use crate::failure::Failure;
 use crate::output::{self, Color, Style};
 use crate::server::{HEADING, ServerArgs};
@@ -52,11 +52,13 @@ const AFTER_HELP: &str = "\
 Example:
   sudo rowcall doctor
 
-It changes nothing: it publishes a few messages to rowcall.doctor.> and hears them itself. Run it as
-root on the server's machine, or it cannot look at everything; it says what it could not see.
-As whom to speak to the daemon is said by ROWCALL_USER, ROWCALL_PASSWORD and the like.
-Exit code: 0 if nothing is at fault (warnings do not count), 1 otherwise, 6 if the database server
-cannot be reached.";
+It changes nothing: it publishes a few messages to rowcall.doctor.> and hears
+them itself. Run it as root on the server's machine, or it cannot look at
+everything; it says what it could not see. As whom to speak to the daemon is
+said by ROWCALL_USER, ROWCALL_PASSWORD and the like.
+
+Exit code: 0 if nothing is at fault (warnings do not count), 1 otherwise, 6 if
+the database server cannot be reached.";
 
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
@@ -65,7 +67,7 @@ pub(crate) struct Doctor {
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     color: Color,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = DAEMON)]
     daemon: DaemonUrl,
 
     #[command(flatten, next_help_heading = HEADING)]

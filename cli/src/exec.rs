@@ -1,7 +1,7 @@
 //! `rowcall exec`: runs a command for each event. How it is run stands in command.rs, how several work at a time
 //! in crew.rs.
 
-use crate::address::DaemonArgs;
+use crate::address::{DAEMON, DaemonArgs};
 use crate::client::Received;
 use crate::failure::Failure;
 use crate::settle::Verdict;
@@ -61,7 +61,7 @@ pub(crate) struct Exec {
     #[arg(long, short = 'n', value_name = "N")]
     count: Option<u64>,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = DAEMON)]
     daemon: DaemonArgs,
 
     /// Command to run for each event, and its arguments

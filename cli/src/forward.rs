@@ -1,7 +1,7 @@
 //! `rowcall forward`: calls a webhook for each event. Signatures and pauses stand in webhook.rs, how several calls
 //! go on at a time in crew.rs.
 
-use crate::address::DaemonArgs;
+use crate::address::{DAEMON, DaemonArgs};
 use crate::client::Received;
 use crate::crew::{self, Work};
 use crate::failure::Failure;
@@ -22,7 +22,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 const AFTER_HELP: &str = "\
 Examples:
   rowcall forward 'shop.orders.>' --to https://example.org/hook
-  rowcall forward --consumer mail --to https://example.org/hook --secret-file key
+  rowcall forward --consumer mail --secret-file key --to https://example.org/x
 
 Each event is a POST with the payload as its body, rowcall-subject, and as in
 the Standard Webhooks specification webhook-id (the same at each attempt),
@@ -81,7 +81,7 @@ pub(crate) struct Forward {
     #[arg(long, short = 'n', value_name = "N")]
     count: Option<u64>,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = DAEMON)]
     daemon: DaemonArgs,
 }
 

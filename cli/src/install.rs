@@ -17,10 +17,13 @@ use std::path::{Path, PathBuf};
 const INSTALL_SQL: &str = include_str!("../../sql/install.sql");
 
 const AFTER_HELP: &str = "\
-Run it on the server's machine, as an account that may write into the plugin directory:
+Examples:
   sudo rowcall install
-  sudo rowcall install -S /run/mysqld/mysqld.sock -u root -p
-A second run changes nothing that is already in place.";
+  sudo rowcall install --outbox /etc/rowcall/outbox.cnf
+  sudo rowcall install -S /run/mysqld/mysqld.sock -u root --no-copy
+
+Run it on the server's machine, as an account that may write into the plugin
+directory. A second run changes nothing that is already in place.";
 
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]

@@ -1,7 +1,7 @@
 //! `rowcall listen`: shows messages as they come, or the events of a durable consumer, which it then
 //! acknowledges. A daemon that goes away is waited for.
 
-use crate::address::DaemonArgs;
+use crate::address::{DAEMON, DaemonArgs};
 use crate::failure::Failure;
 use crate::output::{self, Color, Style};
 use crate::settle;
@@ -15,9 +15,10 @@ Examples:
   rowcall listen --json -n 1 shop.orders.created
   rowcall listen --consumer mail
 
-A message is shown as time, subject, payload, and headers in brackets if it has any; an event of a
-watched table as what has become of the row: + new, - gone, ~ old → new. With --json it is an object
-with time, subject, payload (or payload_base64, if it is no text), reply and headers.";
+A message is shown as time, subject, payload, and headers in brackets if it has
+any; an event of a watched table as what has become of the row: + new, - gone,
+~ old → new. With --json it is an object with time, subject, payload (or
+payload_base64, if it is no text), reply and headers.";
 
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
@@ -44,7 +45,7 @@ pub(crate) struct Listen {
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     color: Color,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = DAEMON)]
     daemon: DaemonArgs,
 }
 

@@ -16,6 +16,7 @@ mod forward;
 mod install;
 mod interrupt;
 mod listen;
+mod manual;
 mod notify;
 mod output;
 mod parked;
@@ -36,7 +37,7 @@ mod user;
 mod watch;
 mod webhook;
 
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use failure::Failure;
 use std::process::ExitCode;
 
@@ -100,16 +101,33 @@ enum Command {
     Status(status::Status),
     /// Make what the daemon's file of users holds: hashes of passwords, tokens
     User(user::User),
+    /// Print what a shell needs to complete command lines
+    Completions(manual::Completions),
+    /// Print the manual, or write all of its pages
+    Man(manual::Man),
 }
 
 const AFTER_HELP: &str = "\
-listen, notify, request, reply, exec and forward speak to the daemon, rowcalld: found with --server, else with
-ROWCALL_SERVER, else at unix:/run/rowcall/rowcall.sock. user speaks to nobody, the others to the
-database server, with the flags of the mysql and mariadb clients; doctor to both.
+Examples:
+  rowcall watch shop.orders
+  rowcall listen 'shop.orders.*'
+  rowcall --context prod status
 
-Exit codes: 0 done, or left with Ctrl-C; 1 failed; 2 wrong arguments; 3 nobody answers to that
-subject; 4 no reply in time; 5 the daemon cannot be reached; 6 the database server cannot be
-reached, or refused; 7 the worker answered that it failed.";
+listen, notify, request, reply, exec and forward speak to the daemon, rowcalld:
+found with --server, ROWCALL_SERVER or a context, else at
+unix:/run/rowcall/rowcall.sock. user, completions and man speak to nobody, the
+others to the database server, with the flags and option files of the mysql and
+mariadb clients; doctor to both.
+
+Exit codes:
+  0  done, or left with Ctrl-C
+  1  failed
+  2  wrong arguments
+  3  nobody answers to that subject
+  4  no reply in time
+  5  the daemon cannot be reached, or refused
+  6  the database server cannot be reached, or refused
+  7  the worker answered that it failed";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse_from(server::joined_passwords(std::env::args_os()));
@@ -143,13 +161,14 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Doctor(doctor) => doctor.run(json),
         Command::Status(status) => status.run(json),
         Command::User(user) => user.run(json),
+        Command::Completions(completions) => completions.run(Arguments::command()),
+        Command::Man(man) => man.run(Arguments::command()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
     use std::ffi::OsString;
 
     #[test]

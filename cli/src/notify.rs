@@ -1,6 +1,6 @@
 //! `rowcall notify`: publishes one message, and makes sure that the daemon has it.
 
-use crate::address::DaemonArgs;
+use crate::address::{DAEMON, DaemonArgs};
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::payload::Draft;
@@ -11,7 +11,8 @@ Examples:
   rowcall notify shop.orders.created '{\"id\":7}'
   rowcall notify shop.pictures - -H 'Type: image/png' < picture.png
 
-It is done (exit code 0) when the daemon has the message, whether anybody listens or not.";
+It is done (exit code 0) when the daemon has the message, whether anybody
+listens or not.";
 
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
@@ -26,7 +27,7 @@ pub(crate) struct Notify {
     #[arg(long, short = 'H', value_name = "NAME: VALUE")]
     header: Vec<String>,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = DAEMON)]
     daemon: DaemonArgs,
 }
 

@@ -9,9 +9,13 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 const GROUP_HELP: &str = "\
-An event is parked when it can never be published, or when no worker of a consumer took it in the
-deliveries that it has. What the outbox itself has parked is of the consumer '' (--consumer '').
-An event keeps its id: if several consumers have given it up, it is parked once for each of them.
+Example:
+  rowcall parked list
+
+An event is parked when it can never be published, or when no worker of a
+consumer took it in the deliveries that it has. What the outbox itself has
+parked is of the consumer '' (--consumer ''). An event keeps its id: if several
+consumers have given it up, it is parked once for each of them.
 
 The account needs SELECT, INSERT, UPDATE and DELETE on rowcall.*";
 
@@ -25,12 +29,18 @@ pub(crate) struct Parked {
 #[derive(Subcommand)]
 enum Command {
     /// Show which events are parked, and why
+    #[command(after_help = "Examples:\n  rowcall parked list\n  rowcall parked list --consumer mail")]
     List(List),
     /// Show everything about an event: payload, headers, reason, history
+    #[command(after_help = "Example:\n  rowcall parked show 7")]
     Show(Show),
     /// Send events again: to the consumer that gave them up, or from the outbox
+    #[command(
+        after_help = "Examples:\n  rowcall parked retry 7\n  rowcall parked retry --all --consumer mail"
+    )]
     Retry(Several),
     /// Delete events for good
+    #[command(after_help = "Examples:\n  rowcall parked drop 7\n  rowcall parked drop --all --yes")]
     Drop(Dropped),
 }
 

@@ -2,7 +2,7 @@
 //! writes to stdout is the reply. A command that fails is answered with an error, so that the
 //! requester need not wait. How it is run stands in command.rs, how several work at a time in crew.rs.
 
-use crate::address::DaemonArgs;
+use crate::address::{DAEMON, DaemonArgs};
 use crate::client::{Publisher, Received};
 use crate::failure::Failure;
 use crate::output::{self, Color, Style};
@@ -18,18 +18,20 @@ const AFTER_HELP: &str = "\
 Example:
   rowcall reply shop.approve -- ./approve.sh
 
-The command gets the payload on stdin and the request's subject in ROWCALL_SUBJECT; what it writes
-to stdout is the reply, without anything added or taken away. If it ends with another exit code than
-0, whoever asked is told that the worker failed: rowcall_request() returns NULL then, and
+The command gets the payload on stdin and the request's subject in
+ROWCALL_SUBJECT; what it writes to stdout is the reply, without anything added
+or taken away. If it ends with another exit code than 0, whoever asked is told
+that the worker failed: rowcall_request() returns NULL then, and
 rowcall_last_error() says 'failed'.
 
 As a worker of a durable consumer (rowcall consumer add):
   rowcall reply rowcall.consumer.mail -- ./send-mail.sh
 
-Then nobody waits for a reply: an event is acknowledged when the command ends with exit code 0, and
-delivered again, after a pause, when it does not. What the command writes to stdout is shown (with
---json, on stderr). It may run for as long as it likes: every 10 s the daemon is told that the event
-is being worked on or is next, so --ack-wait of the consumer must be longer than 10 s.";
+Then nobody waits for a reply: an event is acknowledged when the command ends
+with exit code 0, and delivered again, after a pause, when it does not. What
+the command writes to stdout is shown (with --json, on stderr). It may run for
+as long as it likes: every 10 s the daemon is told that the event is being
+worked on or is next, so --ack-wait of the consumer must be longer than 10 s.";
 
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
@@ -45,7 +47,7 @@ pub(crate) struct Reply {
     #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     jobs: u8,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = DAEMON)]
     daemon: DaemonArgs,
 
     /// Command to run for each request, and its arguments

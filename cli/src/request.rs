@@ -1,6 +1,6 @@
 //! `rowcall request`: publishes one request and shows its reply.
 
-use crate::address::DaemonArgs;
+use crate::address::{DAEMON, DaemonArgs};
 use crate::client::{Client, Next, Received};
 use crate::failure::Failure;
 use crate::output;
@@ -17,9 +17,9 @@ const AFTER_HELP: &str = "\
 Example:
   rowcall request shop.approve '{\"amount\":12.50}'
 
-The reply goes to stdout as it is; with --json, as an object with payload (or payload_base64, if it
-is no text). Exit code 3: nobody answers to that subject; 4: no reply in time; 7: the worker
-answered that it failed.";
+The reply goes to stdout as it is; with --json, as an object with payload (or
+payload_base64, if it is no text). Exit code 3: nobody answers to that subject;
+4: no reply in time; 7: the worker answered that it failed.";
 
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
@@ -38,7 +38,7 @@ pub(crate) struct Request {
     #[arg(long, short, value_name = "MS", default_value_t = 2000)]
     timeout: u64,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = DAEMON)]
     daemon: DaemonArgs,
 }
 

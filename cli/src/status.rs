@@ -14,9 +14,13 @@ use serde_json::{Value, json};
 pub(crate) const FRESH_S: u64 = 15;
 
 const AFTER_HELP: &str = "\
-pending: events that wait; oldest: since when the first of them does; unacked: of them, delivered and
-not settled; redelivered: delivered again since the daemon started; settled, parked, dropped: ever
-since. The account needs SELECT on rowcall.*";
+Examples:
+  rowcall status
+  rowcall status --json
+
+pending: events that wait; oldest: since when the first of them does; unacked:
+of them, delivered and not settled; settled, parked, dropped: ever since.
+The account needs SELECT on rowcall.*";
 
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
@@ -84,10 +88,10 @@ impl Status {
 }
 
 fn show(outbox: &Record, consumers: &[Record]) -> Result<(), Failure> {
-    let head = ["", "pending", "oldest", "unacked", "redelivered", "settled", "parked", "dropped", "paused"];
+    let head = ["", "pending", "oldest", "unacked", "settled", "parked", "dropped", "paused"];
     let line = |consumer: &Record| {
         let mut line = vec![consumer.text("name"), count(consumer, "pending"), oldest(consumer)];
-        line.extend(head[3..8].iter().map(|name| count(consumer, name)));
+        line.extend(head[3..7].iter().map(|name| count(consumer, name)));
         line.push(yes(consumer.flag("paused")));
         line
     };
@@ -97,6 +101,6 @@ fn show(outbox: &Record, consumers: &[Record]) -> Result<(), Failure> {
         first[1].push('+');
     }
     // What was never counted for it stands as `-` already.
-    first[8] = "-".to_owned();
+    first[7] = "-".to_owned();
     output::table(&head, [first].into_iter().chain(consumers.iter().map(line)))
 }

@@ -14,8 +14,11 @@ use std::path::PathBuf;
 const UNINSTALL_SQL: &str = include_str!("../../sql/uninstall.sql");
 
 const AFTER_HELP: &str = "\
-Triggers that call the functions fail afterwards, unless they call them as sql/examples does:
-drop them first.";
+Example:
+  sudo rowcall uninstall
+
+Triggers that call the functions fail afterwards, unless they call them as
+sql/examples does: drop them first.";
 
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]

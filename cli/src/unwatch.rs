@@ -12,6 +12,7 @@ const AFTER_HELP: &str = "\
 Examples:
   rowcall unwatch shop.orders
   rowcall unwatch 'shop.*'
+
 Events that were committed before are still delivered.";
 
 #[derive(Args)]

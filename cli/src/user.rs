@@ -14,6 +14,7 @@ const PASSWORD_MAX: usize = 71;
 const TOKEN: usize = 32;
 
 #[derive(Args)]
+#[command(after_help = "Example:\n  rowcall user hash")]
 pub(crate) struct User {
     #[command(subcommand)]
     command: Command,
@@ -22,8 +23,10 @@ pub(crate) struct User {
 #[derive(Subcommand)]
 enum Command {
     /// Ask for a password, or read it from stdin, and print its bcrypt hash
+    #[command(after_help = "Examples:\n  rowcall user hash\n  rowcall user hash --cost 12 < password.txt")]
     Hash(Hash),
     /// Make a random token, and what the file of users holds of it
+    #[command(after_help = "Example:\n  rowcall user token")]
     Token,
 }
 

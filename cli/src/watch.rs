@@ -26,6 +26,7 @@ Examples:
   rowcall watch shop.orders
   rowcall watch shop.orders --on update --only-changed --when 'NEW.total > 100'
   rowcall watch 'shop.*' --print
+  rowcall watch --list
 
 Each change becomes an event as Debezium writes it: before, after, source, op
 (c, u, d), ts_ms; on the subject shop.orders.insert, .update or .delete.
@@ -37,7 +38,7 @@ and the like), and nothing on a replica that takes rows from its source.";
 
 /// What whoever watches should know, whatever the table.
 const BLIND: &str =
-    "not seen by triggers: TRUNCATE, rows that foreign keys change, rows that replication brings";
+    "not seen by triggers: TRUNCATE, rows that foreign keys change,\n  rows that replication brings";
 
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
@@ -246,7 +247,7 @@ fn say(catalog: &mut Catalog, table: &Table, plan: &Plan, done: &str, json: bool
         return output::line(&line.to_string());
     }
     output::line(&format!(
-        "{done} {table}: {}, {}; rowcall listen '{filter}'",
+        "{done} {table}: {}, {}\n  rowcall listen '{filter}'",
         on.join(", "),
         plan.mode.name()
     ))?;

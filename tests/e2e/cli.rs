@@ -3,6 +3,7 @@
 
 mod contexts;
 mod desk;
+mod help;
 mod secrecy;
 mod worker;
 
@@ -290,7 +291,7 @@ fn help_says_what_each_subcommand_takes() {
     };
     let server = ["--host", "--port", "--socket", "--user", "--password", "--defaults-file", "--no-defaults"];
     check(&["--help"], &["install", "uninstall", "listen", "notify", "request", "reply", "ROWCALL_SERVER"]);
-    check(&["-?"], &["Exit codes: 0", "1 ", "2 ", "3 ", "4 ", "5 ", "6 ", "7 "]);
+    check(&["-?"], &["Exit codes:", "  0  ", "  1  ", "  2  ", "  3  ", "  4  ", "  5  ", "  6  ", "  7  "]);
     check(&["--version"], &[env!("CARGO_PKG_VERSION")]);
     check(&["install", "--help"], &server);
     check(&["install", "-?"], &["--library", "--no-copy", "--print", "--json", "MYSQL_PWD"]);

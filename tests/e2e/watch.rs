@@ -88,7 +88,7 @@ fn changes_are_events_in_debezium_s_form(kind: Kind) {
     let said = watch(&site, &["test.orders"]);
     assert_eq!(
         said,
-        "watched test.orders: insert, update, delete, committed; rowcall listen 'test.orders.*'\n"
+        "watched test.orders: insert, update, delete, committed\n  rowcall listen 'test.orders.*'\n"
     );
     let mut listener = site.listener(&["test.orders.*"]);
     sql.query("START TRANSACTION").unwrap();
@@ -146,7 +146,7 @@ fn what_is_asked_for_and_nothing_else(kind: Kind) {
         "customer",
     ];
     let said = watch(&site, &arguments);
-    assert!(said.ends_with("update, committed; rowcall listen 'money.orders.*'\n"), "{said}");
+    assert!(said.ends_with("update, committed\n  rowcall listen 'money.orders.*'\n"), "{said}");
     let mut listener = site.listener(&["money.>"]);
     sql.query("INSERT INTO orders VALUES (1, 'A.d a', 1)").unwrap();
     for change in ["customer = 'a.D A'", "total = 2", "total = 12", "total = 12.00", "total = NULL"] {

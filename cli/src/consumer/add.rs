@@ -24,11 +24,11 @@ const U32: u64 = u32::MAX as u64;
 const ADD_HELP: &str = "\
 Examples:
   rowcall consumer add mail 'shop.orders.>'
-  rowcall consumer add ledger shop.paid --ack-wait 2m --max-deliveries 0 --max-age 7d
+  rowcall consumer add ledger shop.paid --ack-wait 2m --max-deliveries 0
   rowcall reply rowcall.consumer.mail -- ./send-mail.sh
 
-Times are written 500ms, 30s, 2m, 1h, 7d. What is dropped for its age or number is counted: dropped
-in `rowcall status`.";
+Times are written 500ms, 30s, 2m, 1h, 7d. What is dropped for its age or number
+is counted: dropped in `rowcall status`.";
 
 #[derive(Args)]
 #[command(after_help = ADD_HELP)]
@@ -96,10 +96,10 @@ impl Add {
         output::line(if taken_up {
             "The daemon has taken it up: events committed from now on wait for it."
         } else {
-            "No daemon reads at the moment; it will take it up when it runs. Nothing committed from now on is missed."
+            "No daemon reads at the moment; one will take it up when it runs.\nNothing that is committed from now on is missed."
         })?;
         output::line(&format!(
-            "Its workers subscribe to rowcall.consumer.{name}; for example: rowcall reply rowcall.consumer.{name} -- COMMAND"
+            "Its workers subscribe to rowcall.consumer.{name}, for example:\n  rowcall exec --consumer {name} -- COMMAND"
         ))
     }
 
