@@ -6,6 +6,7 @@ mod answer;
 mod events;
 mod exchange;
 mod guard;
+mod live;
 mod login;
 mod pages;
 mod request;

@@ -39,6 +39,7 @@ mod monitoring_pages;
 mod official_client;
 mod official_clients;
 mod old_server;
+mod page;
 mod protocol;
 mod replication;
 mod request;

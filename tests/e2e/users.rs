@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Time enough to log in on a machine that is busy with something else.
-const PATIENT: &str = "auth_timeout = \"60s\"\n";
+pub(crate) const PATIENT: &str = "auth_timeout = \"60s\"\n";
 
 /// A bcrypt hash of a password, cheap to check.
 fn hash(password: &str) -> String {
@@ -21,7 +21,7 @@ fn hash(password: &str) -> String {
 }
 
 /// A user with a password that is the name spelled twice, and with these lists in both files' words.
-struct User {
+pub(crate) struct User {
     name: &'static str,
     /// Of rowcalld's file.
     ours: &'static str,
@@ -30,13 +30,13 @@ struct User {
 }
 
 impl User {
-    fn new(name: &'static str, ours: &'static str, theirs: &'static str) -> User {
+    pub(crate) fn new(name: &'static str, ours: &'static str, theirs: &'static str) -> User {
         User { name, ours, theirs }
     }
 }
 
 /// The text of rowcalld's file of users.
-fn users_file(users: &[User]) -> String {
+pub(crate) fn users_file(users: &[User]) -> String {
     let user = |user: &User| {
         let (name, hash) = (user.name, hash(&user.name.repeat(2)));
         format!("[[users]]\nname = \"{name}\"\npassword = \"{hash}\"\n{}\n", user.ours)
@@ -45,7 +45,7 @@ fn users_file(users: &[User]) -> String {
 }
 
 /// Writes it, and gives the settings that name it.
-fn write_users(folder: &Path, text: &str) -> String {
+pub(crate) fn write_users(folder: &Path, text: &str) -> String {
     let path = users_path(folder);
     fs::write(&path, text).unwrap();
     format!("users = \"{}\"\n", path.display())

@@ -70,6 +70,11 @@ impl<'a> Answer<'a> {
         Answer { kind, body: Cow::Owned(body.into()), ..Answer::empty(status) }
     }
 
+    /// A file of that kind, which is part of the program.
+    pub(crate) fn file(kind: &'static str, content: &'static str) -> Answer<'a> {
+        Answer { kind, body: Cow::Borrowed(content.as_bytes()), ..Answer::empty(200) }
+    }
+
     /// A message: its payload as the body, its headers under [`HEADER_PREFIX`]. It is never called HTML,
     /// or anything else that a browser would run.
     pub(crate) fn message(status: u16, message: &Message<'a>) -> Answer<'a> {

@@ -102,6 +102,11 @@ impl Daemon {
         let (Some(target), Some(call)) = (target, call) else { return Err(Answer::empty(404)) };
         match call {
             Call::Page(path) => Ok(Some(self.page(path, target.query))),
+            Call::File(file) => Ok(Some(file.answer())),
+            Call::Whoami => {
+                target.parameters(&[]).map_err(bad_request)?;
+                Ok(Some(self.whoami(key)))
+            }
             Call::Publish(subject) => {
                 target.parameters(&[]).map_err(bad_request)?;
                 self.post_publish(key, &subject, head, body)

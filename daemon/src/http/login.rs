@@ -109,7 +109,7 @@ impl Daemon {
 fn is_open(head: &Head, peer: Peer) -> bool {
     match Target::parse(&head.target).and_then(|target| target.call()) {
         _ if head.method == Method::Options => true,
-        Some(Call::Page("/healthz" | "/readyz")) => true,
+        Some(Call::File(_) | Call::Page("/healthz" | "/readyz")) => true,
         Some(Call::Page("/varz" | "/metrics")) => peer.is_near(),
         _ => false,
     }

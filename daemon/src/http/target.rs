@@ -1,6 +1,7 @@
 //! What a request asks for: its target taken apart, path and query decoded. Which calls there are, and
 //! with which methods and parameters; what they do stands in http/exchange.rs.
 
+use super::live::{self, File};
 use super::request::Method;
 use crate::config::Span;
 use percent_encoding::percent_decode_str;
@@ -22,6 +23,10 @@ pub(crate) struct Target<'a> {
 pub(crate) enum Call {
     /// A page about the daemon, by its path.
     Page(&'static str),
+    /// A file of the live page.
+    File(&'static File),
+    /// Who asks.
+    Whoami,
     /// Publishing to a subject.
     Publish(Vec<u8>),
     /// A request on a subject, and its reply.
@@ -71,8 +76,13 @@ impl<'a> Target<'a> {
         if let Some(page) = super::pages::PATHS.iter().find(|page| **page == self.path) {
             return Some(Call::Page(page));
         }
-        if self.path == "/events" {
-            return Some(Call::Events);
+        if let Some(file) = live::file(self.path) {
+            return Some(Call::File(file));
+        }
+        match self.path {
+            "/events" => return Some(Call::Events),
+            "/whoami" => return Some(Call::Whoami),
+            _ => {}
         }
         let (name, rest) = self.path.strip_prefix('/')?.split_once('/')?;
         let (token, rest) = (rest.to_owned(), || percent_decode_str(rest).collect());
@@ -139,7 +149,7 @@ impl Call {
     pub(crate) fn takes(&self, method: Method) -> bool {
         match self {
             _ if method == Method::Options => true,
-            Call::Page(_) => matches!(method, Method::Get | Method::Head),
+            Call::Page(_) | Call::File(_) | Call::Whoami => matches!(method, Method::Get | Method::Head),
             Call::Next(_) | Call::Events => method == Method::Get,
             _ => method == Method::Post,
         }
@@ -148,15 +158,15 @@ impl Call {
     /// With which methods it can be asked for, as `Allow` says it.
     pub(crate) fn methods(&self) -> &'static str {
         match self {
-            Call::Page(_) => "GET, HEAD, OPTIONS",
+            Call::Page(_) | Call::File(_) | Call::Whoami => "GET, HEAD, OPTIONS",
             Call::Next(_) | Call::Events => "GET, OPTIONS",
             _ => "POST, OPTIONS",
         }
     }
 
-    /// Whether it only tells how the daemon is.
+    /// Whether it only tells how the daemon is, or is something that everybody may have.
     pub(crate) fn is_page(&self) -> bool {
-        matches!(self, Call::Page(_))
+        matches!(self, Call::Page(_) | Call::File(_))
     }
 }
 
@@ -177,11 +187,17 @@ mod tests {
         assert_eq!(call("/next/a/b"), Some(Call::Next(b"a/b".to_vec())));
         assert_eq!(call("http://host:1/next/a"), Some(Call::Next(b"a".to_vec())));
         assert_eq!(call("/events?subject=a"), Some(Call::Events));
+        assert!(
+            matches!(call("/?x"), Some(Call::File(_)))
+                && matches!(call("/page/page.js"), Some(Call::File(_)))
+        );
         assert_eq!(call("/work/a.%3E?queue=q"), Some(Call::Work(b"a.>".to_vec())));
         assert_eq!(call("/reply/0123"), Some(Call::Reply("0123".into())));
         assert_eq!(call("/nak/0123?delay=1s"), Some(Call::Settle(Verdict::Nak, "0123".into())));
         assert_eq!(call("/publish/"), Some(Call::Publish(Vec::new())));
-        for nothing in ["/", "/publish", "/healthz/", "/nothing/a", "/../etc/passwd", "//publish/a"] {
+        for nothing in
+            ["/page", "/page/", "/publish", "/healthz/", "/nothing/a", "/../etc/passwd", "//publish/a"]
+        {
             assert_eq!(call(nothing), None, "{nothing}");
         }
         for none in ["*", "host:1", "", "ftp://host/"] {

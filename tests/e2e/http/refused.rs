@@ -10,7 +10,7 @@ fn what_is_not_there_or_makes_no_sense() {
     let long = "x".repeat(2100);
     let value = "y".repeat(80);
     for (line, headers, body, status, words) in [
-        ("GET /", "", "", 404, "docs/http.md"),
+        ("GET /page/none.js", "", "", 404, "docs/http.md"),
         ("GET /publish", "", "", 404, "docs/http.md"),
         ("GET /publish/a", "", "", 405, "POST"),
         ("POST /next/a", "", "", 405, "GET"),
