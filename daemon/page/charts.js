@@ -29,7 +29,7 @@ export class Chart {
     this.top = element('span', { class: 'top', 'aria-hidden': 'true' });
     const key = series.flatMap((name, at) => [element('span', { class: 'key' }, `${name} `, this.now[at])]);
     figure.append(element('figcaption', {}, element('span', { class: 'title' }, title), ...key),
-      element('div', { class: 'plot' }, this.svg, this.top), element('p', { class: 'quiet' }, explained));
+      element('div', { class: 'plot' }, this.svg, this.top), element('details', {}, element('summary', {}, 'What is measured'), element('p', { class: 'quiet' }, explained)));
     this.#draw();
   }
 

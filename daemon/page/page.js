@@ -4,6 +4,8 @@ import { announce, byId } from './dom.js';
 import { json, Locked, open } from './door.js';
 import { Events } from './events.js';
 import { listeners, State } from './state.js';
+import { begin as openParked } from './parked.js';
+import { committed } from './outbox.js';
 import { Stream } from './stream.js';
 import { Subjects } from './subjects.js';
 
@@ -59,15 +61,15 @@ async function begin() {
   listen();
 }
 
-/** Does it again and again, so long after each time, while somebody looks. */
-async function keep(ms, look) {
+/** Does it again and again, so long after each time, while somebody looks; says why it fails, or nothing. */
+async function keep(ms, look, say = down) {
   for (;;) {
     if (!document.hidden) {
       try {
         await look();
-        down('');
+        say('');
       } catch (error) {
-        if (!(error instanceof Locked)) down(error.message);
+        if (!(error instanceof Locked)) say(error.message);
       }
     }
     await new Promise(resolve => setTimeout(resolve, ms));
@@ -95,6 +97,12 @@ async function enter() {
 
 open(enter);
 enter();
+openParked();
 keep(1000, () => state.look());
 keep(2000, listeners);
+// A database server that hangs keeps nothing else from being shown, and what it says is told in its place.
+keep(2000, async () => {
+  await state.first;
+  state.functions = await committed(state.outbox);
+}, () => {});
 setInterval(() => subjects.tick(), 1000);

@@ -1,4 +1,4 @@
-// What the daemon says of itself: numbers at a glance, listeners, consumers, drops. Asked for every second or two, while
+// What the daemon says of itself: numbers at a glance, connections, drops. Asked for every second or two, while
 // somebody looks.
 
 import { byId, bytes, count, element, nothing, show, table } from './dom.js';
@@ -12,6 +12,13 @@ const NAMED = 4;
 
 export class State {
   #before = null;
+  /** What committed mode does, as of the latest look. */
+  outbox = null;
+  #known;
+  /** Until the first look. */
+  first = new Promise(resolve => { this.#known = resolve; });
+  /** What the functions in the server say, if that is known. */
+  functions = null;
   /** How far this machine's clock is behind the daemon's, by the quickest answer so far. */
   #clock = { within: Infinity, offset: 0 };
 
@@ -35,9 +42,9 @@ export class State {
     if (rate) this.rates.push([rate.published, rate.delivered]);
     byId('about').textContent = `rowcalld ${varz.version} · ${varz.server_name} · up ${varz.uptime}`;
     this.#tiles(varz);
-    consumers(varz.outbox);
-    drops(varz);
-    return varz;
+    drops(varz, this.functions);
+    this.outbox = varz.outbox;
+    this.#known();
   }
 
   #compareClocks(asked, answered, theirs) {
@@ -56,8 +63,8 @@ export class State {
   }
 
   #tiles(varz) {
-    const tiles = [['Published', count(varz.in_msgs)], ['Delivered', count(varz.out_msgs)], ['Connections', count(varz.connections + varz.http.connections)],
-      ['Subscriptions', count(varz.subscriptions)], ['Committed mode', outboxWord(varz.outbox)], ['Memory', bytes(varz.mem)]];
+    const tiles = [['Published', count(varz.in_msgs)], ['Delivered', count(varz.out_msgs)], ['NATS clients', count(varz.connections)],
+      ['Subscriptions', count(varz.subscriptions)], ['Committed mode', outboxWord(varz.outbox)], ['Daemon memory', bytes(varz.mem)]];
     // The same elements each second: only what has changed is read aloud or drawn anew.
     tiles.forEach(([name, value], at) => {
       const tile = byId('tiles').children[at] ?? byId('tiles').appendChild(element('div', {}, element('dt', {}, name), element('dd')));
@@ -72,18 +79,8 @@ function outboxWord(outbox) {
   return { starting: 'starting', standing_by: 'standing by', reading: 'reading', waiting: 'not reading' }[outbox.state];
 }
 
-function consumers(outbox) {
-  const place = byId('consumers');
-  if (outbox === null) {
-    return show(place, nothing('Committed mode is off: rowcalld was started without --outbox. ',
-      'With it, each event of a durable consumer waits for it until a worker has acknowledged it.'));
-  }
-  if (outbox.state === 'waiting') return show(place, element('p', { class: 'wrong' }, `The outbox is not read: ${outbox.why}`));
-  if (outbox.consumers.length === 0) return show(place, nothing('There are none. ', element('code', {}, "rowcall consumer add mail 'shop.orders.>'"), ' makes one.'));
-  const columns = [{ name: 'Name' }, { name: 'With workers', number: true }, { name: 'Delivered', number: true }, { name: 'Again', number: true }];
-  show(place, table('Durable consumers', columns, outbox.consumers.map(consumer =>
-    [consumer.name + (consumer.paused ? ' (paused)' : ''), ...['unacked', 'delivered', 'redelivered'].map(name => count(consumer[name]))])));
-}
+/** What is counted in bytes. */
+const LOST = 'lost with connections';
 
 /** Who is connected. */
 export async function listeners() {
@@ -104,19 +101,29 @@ function subjects(one) {
 }
 
 /** What each counter of what did not reach someone says, and what it means. */
-function drops(varz) {
+function drops(varz, functions) {
+  const ended = why => varz.closed[why] + varz.http.closed[why];
   const rows = [
     ['unheard', varz.unheard_msgs, 'published while nobody listened to the subject'],
     ['no responders', varz.no_responders, 'of those, requests that nobody could answer'],
-    ['slow: owed too much', varz.closed.slow_pending, 'listeners cut off who read too slowly'],
-    ['slow: no progress', varz.closed.slow_write, 'listeners cut off who took nothing for too long'],
-    ['lost with connections', bytes(varz.lost_bytes), 'owed to connections when they ended'],
+    ['slow: owed too much', ended('slow_pending'), 'listeners cut off who read too slowly'],
+    ['slow: no progress', ended('slow_write'), 'listeners cut off who took nothing for too long'],
+    [LOST, varz.lost_bytes, 'owed to connections when they ended'],
     ['forbidden', varz.forbidden.publish + varz.forbidden.subscribe, "what a user's lists do not allow"],
     ['forbidden to SQL', varz.forbidden.sql, 'what SQL may not publish or hear'],
   ];
   if (varz.outbox) rows.push(['parked', varz.outbox.parked, 'committed events that can never be published']);
   const mailbox = ['evicted_count', 'evicted_bytes', 'evicted_time'].reduce((sum, name) => sum + varz.mailbox[name], 0);
   rows.push(['replies not collected', mailbox, 'of rowcall_submit, thrown away for time or room']);
+  for (const [reason, n] of Object.entries(functions?.dropped_by_reason ?? {})) {
+    rows.push([`SQL: ${reason}`, n, 'events that a function in the server could not send']);
+  }
+  for (const [reason, n] of Object.entries(functions?.failed_by_reason ?? {})) {
+    rows.push([`SQL request: ${reason}`, n, 'requests of SQL without a reply']);
+  }
   const columns = [{ name: 'Reason' }, { name: 'How many', number: true }, { name: 'What it means' }];
-  show(byId('drops'), table('Drops by reason', columns, rows.map(([name, n, meaning]) => [name, typeof n === 'number' ? count(n) : n, meaning])));
+  const some = rows.filter(([, n]) => n > 0);
+  const none = rows.filter(([, n]) => n === 0).map(([name]) => name);
+  show(byId('drops'), element('div', {}, some.length === 0 ? null : table('Drops by reason', columns, some.map(([name, n, meaning]) =>
+    [name, name === LOST ? bytes(n) : count(n), meaning])), nothing(`None so far: ${none.join(', ')}.`)));
 }

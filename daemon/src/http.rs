@@ -11,6 +11,7 @@ mod login;
 mod pages;
 mod request;
 mod resume;
+mod tables;
 pub(crate) mod target;
 mod tokens;
 mod upgrade;
@@ -228,6 +229,7 @@ impl Daemon {
             Some(Due::TimedOut(what)) => {
                 self.http.timed_out += 1;
                 self.unsubscribe_all(key);
+                self.withdraw(key);
                 self.answer(key, &nothing_came(what));
                 self.go_on(key);
             }
@@ -283,6 +285,7 @@ fn nothing_came(what: Awaited) -> Answer<'static> {
     match what {
         Awaited::Reply => Answer::text(504, "no reply came in time"),
         Awaited::Message | Awaited::Work => Answer::empty(204),
+        Awaited::Tables(_) => Answer::text(504, "the database server did not answer in time"),
     }
 }
 

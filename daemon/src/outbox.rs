@@ -20,8 +20,8 @@ use crate::poll::{READ, Ready};
 use crate::slots::{Key, Slots};
 use crate::timers::Soonest;
 use crate::{Daemon, Handler, Timer};
-pub(crate) use desk::Recalled;
-use desk::{Desk, News, Phase, Recall};
+use desk::{Desk, News, Phase, Question, Recall};
+pub(crate) use desk::{Inquiry, Parked, Recalled, Told};
 use event::Event;
 use reader::Reader;
 pub(crate) use receipt::delivery_subject;
@@ -62,6 +62,8 @@ pub(crate) struct Outbox {
     someone_lags: bool,
     /// Events handed on.
     handed_on: u64,
+    /// Questions about the tables that were asked.
+    questions: u64,
     /// Durable consumers, by their ids.
     consumers: Vec<Window>,
     /// Those for which something has changed in this turn, or whose workers could not take more.
@@ -105,6 +107,7 @@ impl Outbox {
             desk,
             someone_lags: false,
             handed_on: 0,
+            questions: 0,
             consumers: Vec::new(),
             touched: BTreeSet::new(),
             epoch: 0,
@@ -135,7 +138,24 @@ impl Outbox {
         }
     }
 
-    /// A listener is gone, and with it its question.
+    /// Asks the reader something about the tables, for this client; gives the question's number, or says
+    /// why it is not asked.
+    pub(crate) fn ask(&mut self, client: Key, inquiry: Inquiry) -> Result<u64, String> {
+        match self.desk.phase() {
+            Phase::Reading => {}
+            Phase::Starting => return Err("the outbox's reader is starting".into()),
+            Phase::StandingBy => return Err("another daemon reads this outbox: ask that one".into()),
+            Phase::Waiting(why) => return Err(format!("the outbox is not read: {why}")),
+        }
+        self.questions += 1;
+        let number = self.questions;
+        match self.desk.ask(Question { client, number, inquiry }) {
+            true => Ok(number),
+            false => Err("too many ask about the tables at once".into()),
+        }
+    }
+
+    /// Someone is gone, or waits no longer, and with that what he asked.
     pub(crate) fn withdraw(&self, client: Key) {
         self.desk.withdraw(client);
     }
@@ -190,6 +210,7 @@ impl Daemon {
                     batches += 1;
                 }
                 News::Recalled(recalled) => self.on_recalled(&recalled),
+                News::Told { client, number, answer } => self.on_told(client, number, answer),
                 other => self.on_news(other),
             }
         }

@@ -4,6 +4,7 @@
 
 mod load;
 mod looks;
+mod parked;
 mod users;
 
 use harness::{Browser, Daemon, Kind, Site};

@@ -81,6 +81,7 @@ impl Browser {
             browser.command(&format!("{domain}.enable"), json!({}));
         }
         browser.command("Emulation.setFocusEmulationEnabled", json!({ "enabled": true }));
+        browser.command("Emulation.setScrollbarsHidden", json!({ "hidden": true }));
         browser.resize(1280, 900);
         browser.go(address);
         browser

@@ -48,7 +48,7 @@ impl Daemon {
         let mut leaving = std::mem::take(&mut self.leaving);
         for key in leaving.drain(..) {
             self.unsubscribe_all(key);
-            self.withdraw_recall(key);
+            self.withdraw(key);
             let Some(client) = self.clients.get(key) else { continue };
             let Some((reason, _)) = client.ending else { continue };
             if !reason.is_abrupt() {

@@ -107,6 +107,7 @@ impl Daemon {
                 target.parameters(&[]).map_err(bad_request)?;
                 Ok(Some(self.whoami(key)))
             }
+            Call::Outbox | Call::Parked | Call::Retry | Call::Drop => self.on_tables(key, &call, &target),
             Call::Publish(subject) => {
                 target.parameters(&[]).map_err(bad_request)?;
                 self.post_publish(key, &subject, head, body)

@@ -23,7 +23,7 @@ macro_rules! file {
     };
 }
 
-static FILES: [File; 13] = [
+static FILES: [File; 15] = [
     file!("/", "text/html; charset=utf-8", "index.html"),
     file!("/page/page.css", "text/css; charset=utf-8", "page.css"),
     file!("/page/icon.svg", "image/svg+xml", "icon.svg"),
@@ -36,6 +36,8 @@ static FILES: [File; 13] = [
     file!("/page/charts.js", SCRIPT, "charts.js"),
     file!("/page/state.js", SCRIPT, "state.js"),
     file!("/page/subjects.js", SCRIPT, "subjects.js"),
+    file!("/page/outbox.js", SCRIPT, "outbox.js"),
+    file!("/page/parked.js", SCRIPT, "parked.js"),
     file!("/page/dom.js", SCRIPT, "dom.js"),
 ];
 

@@ -60,13 +60,6 @@ impl Daemon {
         self.leave(key, Reason::Served);
     }
 
-    /// A stream ends: what it may have missed need not be found, which others wait for as well.
-    pub(crate) fn withdraw_recall(&mut self, key: Key) {
-        if self.visit(key).is_some_and(|visit| visit.is_resuming()) {
-            self.outbox.iter().for_each(|outbox| outbox.withdraw(key));
-        }
-    }
-
     /// What was asked for has been found.
     pub(crate) fn on_recalled(&mut self, recalled: &Recalled) {
         let key = recalled.client;

@@ -31,6 +31,14 @@ pub(crate) enum Call {
     Publish(Vec<u8>),
     /// A request on a subject, and its reply.
     Request(Vec<u8>),
+    /// How it goes with the tables of committed mode.
+    Outbox,
+    /// What is parked.
+    Parked,
+    /// A parked event is to be sent again.
+    Retry,
+    /// A parked event is to be deleted.
+    Drop,
     /// The next message of a filter.
     Next(Vec<u8>),
     /// A stream of all messages of the filters in the query.
@@ -82,6 +90,10 @@ impl<'a> Target<'a> {
         match self.path {
             "/events" => return Some(Call::Events),
             "/whoami" => return Some(Call::Whoami),
+            "/outboxz" => return Some(Call::Outbox),
+            "/parked" => return Some(Call::Parked),
+            "/parked/retry" => return Some(Call::Retry),
+            "/parked/drop" => return Some(Call::Drop),
             _ => {}
         }
         let (name, rest) = self.path.strip_prefix('/')?.split_once('/')?;
@@ -150,7 +162,7 @@ impl Call {
         match self {
             _ if method == Method::Options => true,
             Call::Page(_) | Call::File(_) | Call::Whoami => matches!(method, Method::Get | Method::Head),
-            Call::Next(_) | Call::Events => method == Method::Get,
+            Call::Next(_) | Call::Events | Call::Outbox | Call::Parked => method == Method::Get,
             _ => method == Method::Post,
         }
     }
@@ -159,7 +171,7 @@ impl Call {
     pub(crate) fn methods(&self) -> &'static str {
         match self {
             Call::Page(_) | Call::File(_) | Call::Whoami => "GET, HEAD, OPTIONS",
-            Call::Next(_) | Call::Events => "GET, OPTIONS",
+            Call::Next(_) | Call::Events | Call::Outbox | Call::Parked => "GET, OPTIONS",
             _ => "POST, OPTIONS",
         }
     }
@@ -194,10 +206,18 @@ mod tests {
         assert_eq!(call("/work/a.%3E?queue=q"), Some(Call::Work(b"a.>".to_vec())));
         assert_eq!(call("/reply/0123"), Some(Call::Reply("0123".into())));
         assert_eq!(call("/nak/0123?delay=1s"), Some(Call::Settle(Verdict::Nak, "0123".into())));
+        assert_eq!((call("/parked?x"), call("/parked/drop?id=7")), (Some(Call::Parked), Some(Call::Drop)));
         assert_eq!(call("/publish/"), Some(Call::Publish(Vec::new())));
-        for nothing in
-            ["/page", "/page/", "/publish", "/healthz/", "/nothing/a", "/../etc/passwd", "//publish/a"]
-        {
+        for nothing in [
+            "/page",
+            "/page/",
+            "/publish",
+            "/parked/",
+            "/healthz/",
+            "/nothing/a",
+            "/../etc/passwd",
+            "//publish/a",
+        ] {
             assert_eq!(call(nothing), None, "{nothing}");
         }
         for none in ["*", "host:1", "", "ftp://host/"] {

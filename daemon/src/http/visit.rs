@@ -67,6 +67,8 @@ pub(crate) enum Awaited {
     Message,
     /// The same for a worker, who will answer it.
     Work,
+    /// No message, but the answer to the question of this number about the tables of committed mode.
+    Tables(u64),
 }
 
 /// What has come of a request.
@@ -223,8 +225,13 @@ impl Visit {
     }
 
     /// Whether it waits for that.
-    pub(crate) fn is_resuming(&self) -> bool {
+    fn is_resuming(&self) -> bool {
         matches!(self.doing, Doing::Resuming { .. })
+    }
+
+    /// Whether the reader's thread has been asked something for it.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.is_resuming() || matches!(self.awaits(), Some(Awaited::Tables(_)))
     }
 
     /// Whether it is a stream.
@@ -293,6 +300,7 @@ impl Visit {
         token: Option<&str>,
     ) -> Option<Delivered> {
         match &mut self.doing {
+            Doing::Awaiting { what: Awaited::Tables(_), .. } => None,
             Doing::Awaiting { what, .. } => {
                 let answer = answer_with(*what, message, token);
                 owed.add(round.write(|out| answer.write(out, &self.manner)));

@@ -10,8 +10,8 @@ use super::window::Tally;
 use crate::slots::Key;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-pub(super) use papers::{Fate, Loaded, News, Note, Recall, Want, Woken};
-pub(crate) use papers::{Phase, Recalled};
+pub(super) use papers::{Fate, Loaded, News, Note, Question, Recall, Want, Woken};
+pub(crate) use papers::{Inquiry, Parked, Phase, Recalled, Told};
 use rowcall_wire::rule::Rule;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -26,6 +26,9 @@ const NOTES_AT_ONCE: usize = 1000;
 
 /// Questions of listeners that wait at a time. Each takes the reader some ten milliseconds.
 const RECALLS_MAX: usize = 64;
+
+/// Questions about the tables that wait at a time. Each takes the reader some milliseconds.
+const QUESTIONS_MAX: usize = 64;
 
 /// What both sides share.
 pub(super) struct Desk {
@@ -48,6 +51,8 @@ struct Papers {
     wants: Vec<Want>,
     /// What listeners want to hear again. It outlives the reader's connection.
     recalls: VecDeque<Recall>,
+    /// What people ask about the tables. It outlives the connection as well.
+    questions: VecDeque<Question>,
     /// Counts the connections of the reader. Notes from before the current one are void: what they
     /// are about may not have been written.
     epoch: u64,
@@ -77,7 +82,8 @@ impl Papers {
 
     /// Whether something is to be written down, loaded or found.
     fn asks(&self) -> bool {
-        !self.notes.is_empty() || !self.wants.is_empty() || !self.recalls.is_empty()
+        let nothing = self.notes.is_empty() && self.wants.is_empty();
+        !nothing || !self.recalls.is_empty() || !self.questions.is_empty()
     }
 }
 
@@ -156,9 +162,22 @@ impl Desk {
         has_room
     }
 
-    /// A listener is gone, and with it its question.
+    /// Someone asks about the tables; says no if too many do.
+    pub(super) fn ask(&self, question: Question) -> bool {
+        let mut papers = self.papers();
+        let has_room = papers.questions.len() < QUESTIONS_MAX;
+        if has_room {
+            papers.questions.push_back(question);
+            self.changed.notify_all();
+        }
+        has_room
+    }
+
+    /// Someone is gone, or waits no longer, and what he asks need not be answered.
     pub(super) fn withdraw(&self, client: Key) {
-        self.papers().recalls.retain(|recall| recall.client != client);
+        let mut papers = self.papers();
+        papers.recalls.retain(|recall| recall.client != client);
+        papers.questions.retain(|question| question.client != client);
     }
 
     /// What is counted of these consumers by now.
@@ -266,6 +285,11 @@ impl Desk {
     /// Takes the next question of a listener.
     pub(super) fn take_recall(&self) -> Option<Recall> {
         self.papers().recalls.pop_front()
+    }
+
+    /// Takes the next question about the tables.
+    pub(super) fn take_question(&self) -> Option<Question> {
+        self.papers().questions.pop_front()
     }
 
     /// What is counted of a consumer.

@@ -1,9 +1,10 @@
 //! What durable consumers have, as the tables hold it: what waits for each, and what became of it. The
 //! reader's thread calls it with its connection; what is delivered when is decided on the loop
 //! (outbox/window.rs). Who the consumers are stands in ledger/consumers.rs, what is looked after every
-//! second in ledger/upkeep.rs.
+//! second in ledger/upkeep.rs, what people ask in ledger/inquiry.rs.
 
 mod consumers;
+mod inquiry;
 mod recall;
 mod upkeep;
 

@@ -3,7 +3,8 @@
 
 use super::reader::Trouble;
 use super::statements;
-use rowcall_mysql::{Connection, Error};
+use rowcall_mysql::{Connection, Error, Row};
+use serde_json::{Value, json};
 
 /// Makes the session the reader's; says whether the binary log gets its statements themselves.
 pub(super) fn prepare(connection: &mut Connection) -> Result<bool, Error> {
@@ -43,29 +44,76 @@ pub(super) fn check_writable(connection: &mut Connection) -> Result<(), Trouble>
     }
 }
 
+/// What a server is set to, as far as it decides what becomes of a commit that was seen.
+pub(super) struct Settings {
+    version: String,
+    flush: String,
+    log_bin: String,
+    sync_binlog: String,
+    binlog_format: String,
+}
+
+impl Settings {
+    pub(super) fn read(connection: &mut Connection) -> Result<Settings, Error> {
+        let row = connection.query(statements::DURABILITY)?.rows.into_iter().next().unwrap_or_default();
+        // A server that does not know it any more logs rows.
+        let format = connection.query(statements::BINLOG_FORMAT)?.rows.into_iter().next().unwrap_or_default();
+        let text = |row: &Row, at: usize| {
+            let value = row.get(at).and_then(Option::as_deref).unwrap_or_default();
+            String::from_utf8_lossy(value).into_owned()
+        };
+        Ok(Settings {
+            version: text(&row, 0),
+            flush: text(&row, 1),
+            log_bin: text(&row, 2),
+            sync_binlog: text(&row, 3),
+            binlog_format: text(&format, 1),
+        })
+    }
+
+    fn is_durable(&self) -> bool {
+        self.flush == "1" && self.log_bin == "1" && self.sync_binlog == "1"
+    }
+
+    /// Each setting, with what it weakens.
+    pub(super) fn to_json(&self) -> Value {
+        let logs = self.log_bin == "1";
+        let one = |name: &str, value: &str, is_weak: bool, why: &str| json!({ "name": name, "value": value, "weakens": is_weak.then_some(why) });
+        json!({
+            "version": self.version,
+            "settings": [
+                one("innodb_flush_log_at_trx_commit", &self.flush, self.flush != "1", WEAK_FLUSH),
+                one("log_bin", if logs { "ON" } else { "OFF" }, !logs, WEAK_BINLOG),
+                one("sync_binlog", &self.sync_binlog, logs && self.sync_binlog != "1", WEAK_SYNC),
+                one("binlog_format", &self.binlog_format, logs && self.binlog_format == "STATEMENT", WEAK_FORMAT),
+            ],
+        })
+    }
+}
+
+/// What becomes of promises with other settings than the strict ones.
+const WEAK_FLUSH: &str = "a crash of the server may take back what was committed in the last second, though its \
+                          events have left";
+const WEAK_BINLOG: &str = "without the binary log a commit is seen about 0.1 ms before it is durable: a crash in that \
+                           moment may take it back, though its event has left";
+const WEAK_SYNC: &str = "a crash of the machine may take back commits that the binary log had not written yet, though \
+                         their events have left";
+const WEAK_FORMAT: &str = "where triggers publish, a replica may number events otherwise, and lose or repeat them when it \
+                           is promoted; MIXED and ROW do not";
+
 /// What the server's settings make of a commit that was seen, for whoever has to decide about them.
 pub(super) fn tell_durability(connection: &mut Connection, logs_statements: bool) -> Result<(), Trouble> {
-    let outcome = connection.query(statements::DURABILITY)?;
-    let Some([version, flush, log_bin, sync_binlog]) = outcome.rows.first().map(Vec::as_slice) else {
-        return Ok(());
-    };
-    let text =
-        |value: &Option<Vec<u8>>| String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned();
-    let (flush, log_bin, sync_binlog) = (text(flush), text(log_bin), text(sync_binlog));
-    let durable = flush == "1" && log_bin == "1" && sync_binlog == "1";
+    let settings = Settings::read(connection)?;
     tracing::info!(
-        server = text(version),
-        innodb_flush_log_at_trx_commit = flush,
-        log_bin,
-        sync_binlog,
-        an_event_may_outlive_its_transaction_in_a_crash_of_the_server = !durable,
+        server = settings.version,
+        innodb_flush_log_at_trx_commit = settings.flush,
+        log_bin = settings.log_bin,
+        sync_binlog = settings.sync_binlog,
+        an_event_may_outlive_its_transaction_in_a_crash_of_the_server = !settings.is_durable(),
         "outbox: the server's durability"
     );
     if logs_statements {
-        tracing::warn!(
-            "outbox: binlog_format is STATEMENT: where triggers publish, a replica may number events otherwise, \
-             and lose or repeat them when it is promoted; MIXED and ROW do not"
-        );
+        tracing::warn!("outbox: binlog_format is STATEMENT: {WEAK_FORMAT}");
     }
     Ok(())
 }

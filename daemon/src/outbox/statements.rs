@@ -61,6 +61,9 @@ pub(super) const READ_ONLY: &str = "SELECT @@global.read_only";
 pub(super) const DURABILITY: &str =
     "SELECT VERSION(), @@global.innodb_flush_log_at_trx_commit, @@global.log_bin, @@global.sync_binlog";
 
+/// What the binary log of other sessions holds. A server that has no choice any more gives no row.
+pub(super) const BINLOG_FORMAT: &str = "SHOW GLOBAL VARIABLES WHERE variable_name = 'binlog_format'";
+
 /// The oldest rows that are committed, whichever transactions committed first, up to this one.
 pub(super) fn read(last: u64, limit: usize) -> String {
     format!(

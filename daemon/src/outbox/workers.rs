@@ -245,7 +245,7 @@ impl Daemon {
             News::Written(all) => {
                 all.iter().for_each(|asker| self.answer_asker(asker, b"", 0));
             }
-            News::Batch(_) | News::Recalled(_) => {}
+            News::Batch(_) | News::Recalled(_) | News::Told { .. } => {}
         }
     }
 

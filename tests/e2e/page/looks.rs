@@ -98,7 +98,10 @@ fn it_can_be_heard() {
     );
     // The list does not shout: only what is said on purpose is.
     let live = "[...document.querySelectorAll('[aria-live], [role=status], [role=alert], [role=log]')].map(it => it.id)";
-    assert_eq!(browser.value(live), serde_json::json!(["announcer", "down", "filter-wrong", "login-wrong"]));
+    assert_eq!(
+        browser.value(live),
+        serde_json::json!(["announcer", "down", "filter-wrong", "parked-said", "login-wrong"])
+    );
     // The check can fail.
     browser.press("Escape");
     browser.value("document.body.append(document.createElement('button'), document.createElement('h1'))");

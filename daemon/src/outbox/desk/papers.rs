@@ -4,6 +4,7 @@ use super::super::event::Event;
 use super::super::window::Settings;
 use crate::publish::Asker;
 use crate::slots::Key;
+use serde_json::Value;
 use std::time::Duration;
 
 /// What the reader has for the loop.
@@ -24,6 +25,47 @@ pub(in crate::outbox) enum News {
     Written(Vec<Asker>),
     /// What a listener wanted to hear again.
     Recalled(Recalled),
+    /// What someone has asked about the tables, or why there is no answer.
+    Told { client: Key, number: u64, answer: Result<Told, String> },
+}
+
+/// Someone asks about the tables. The number tells this question from his others.
+pub(in crate::outbox) struct Question {
+    pub(in crate::outbox) client: Key,
+    pub(in crate::outbox) number: u64,
+    pub(in crate::outbox) inquiry: Inquiry,
+}
+
+/// What can be asked about the tables, or wanted of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Inquiry {
+    /// How it goes, and what the server is set to.
+    State,
+    /// What is parked.
+    List,
+    /// A parked event is to be sent again.
+    Retry(Parked),
+    /// A parked event is to be deleted.
+    Drop(Parked),
+}
+
+/// One parked event: who has given it up, nobody being the outbox itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Parked {
+    pub(crate) id: u64,
+    pub(crate) consumer: String,
+}
+
+/// What is answered.
+pub(crate) enum Told {
+    State(Value),
+    /// Parked events, each with its subject, by which it is decided who may see it; and how many there are.
+    Parked {
+        events: Vec<(Vec<u8>, Value)>,
+        count: u64,
+    },
+    /// To so many events this was done.
+    Done(u64),
 }
 
 /// Someone wants to hear what he may have missed: what still waits, has an id above this one, and a

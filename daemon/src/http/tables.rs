@@ -1,0 +1,113 @@
+//! What is asked over HTTP about the tables of committed mode: how it goes with them, what is parked, and
+//! what shall become of that. The reader's thread asks the server (outbox/ledger/inquiry.rs), and the answer is
+//! given when it comes; the loop waits for nothing.
+
+use super::answer::Answer;
+use super::exchange::{Outcome, bad_request};
+use super::target::{Call, Parameters, Target};
+use super::visit::{Awaited, Visit};
+use crate::Daemon;
+use crate::auth::permissions::Rights;
+use crate::outbox::{Inquiry, Parked, Told};
+use crate::slots::Key;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long an answer is waited for. It usually comes within milliseconds; but the reader may be waiting
+/// for subscribers who lag, or for the server.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// Whoever may publish to these may have parked events sent again, or dropped. Nothing is ever published
+/// to them.
+const RETRY_SUBJECT: &[u8] = b"$ROWCALL.parked.retry";
+const DROP_SUBJECT: &[u8] = b"$ROWCALL.parked.drop";
+
+impl Daemon {
+    /// Asks what this call is about, if whoever asks may.
+    pub(super) fn on_tables(&mut self, key: Key, call: &Call, target: &Target<'_>) -> Outcome {
+        let inquiry = inquiry(call, target).map_err(bad_request)?;
+        match &inquiry {
+            Inquiry::State | Inquiry::List => {}
+            Inquiry::Retry(_) => self.permit_publish(key, RETRY_SUBJECT)?,
+            Inquiry::Drop(_) => self.permit_publish(key, DROP_SUBJECT)?,
+        }
+        let Some(outbox) = &mut self.outbox else {
+            return Err(Answer::text(404, "this daemon reads no outbox (the setting outbox, or --outbox)"));
+        };
+        let number = outbox.ask(key, inquiry);
+        let number = number.map_err(|why| Answer::text(503, &why).field("Retry-After", "1"))?;
+        let until = self.now + ANSWER_TIME;
+        self.visit(key).into_iter().for_each(|visit| visit.wait_for(Awaited::Tables(number), until));
+        Ok(None)
+    }
+
+    /// The reader has an answer, or the server's reason for having none.
+    pub(crate) fn on_told(&mut self, key: Key, number: u64, answer: Result<Told, String>) {
+        if self.visit(key).and_then(|visit| visit.awaits()) != Some(Awaited::Tables(number)) {
+            return;
+        }
+        let Some(rights) = self.clients.get(key).and_then(|client| client.standing.rights()) else { return };
+        let answer = match answer {
+            Ok(told) => Answer::json(format!("{:#}\n", told_to(rights, told))),
+            Err(why) => Answer::text(503, &format!("the database server says: {why}")),
+        };
+        self.answer(key, &answer);
+        self.go_on(key);
+    }
+
+    /// Someone is gone, or waits no longer: what the reader's thread was asked for him need not be answered.
+    pub(crate) fn withdraw(&mut self, key: Key) {
+        if self.visit(key).is_some_and(|visit: &mut Visit| visit.is_asking()) {
+            self.outbox.iter().for_each(|outbox| outbox.withdraw(key));
+        }
+    }
+}
+
+/// What a call asks.
+fn inquiry(call: &Call, target: &Target<'_>) -> Result<Inquiry, String> {
+    let known: &[&str] = if matches!(call, Call::Retry | Call::Drop) { &["id", "consumer"] } else { &[] };
+    let parameters = target.parameters(known)?;
+    Ok(match call {
+        Call::Retry => Inquiry::Retry(parked(&parameters)?),
+        Call::Drop => Inquiry::Drop(parked(&parameters)?),
+        Call::Parked => Inquiry::List,
+        _ => Inquiry::State,
+    })
+}
+
+/// One event, named by its id and by whom it was given up.
+fn parked(parameters: &Parameters<'_>) -> Result<Parked, String> {
+    let id = parameters.all("id").next().and_then(|id| id.parse().ok());
+    let consumer = parameters.all("consumer").next();
+    match (id, consumer) {
+        (Some(id), Some(consumer)) => Ok(Parked { id, consumer: consumer.to_owned() }),
+        _ => {
+            Err("name an event: ?id=7&consumer=mail; what the outbox has parked is of the consumer \"\""
+                .into())
+        }
+    }
+}
+
+/// An answer, as far as it may be told to someone with these rights.
+fn told_to(rights: &Rights, told: Told) -> Value {
+    match told {
+        Told::State(state) => state,
+        Told::Done(events) => json!({ "events": events }),
+        Told::Parked { events, count } => {
+            let all = events.len();
+            let events: Vec<_> = events
+                .into_iter()
+                .filter(|(subject, _)| may_see(rights, subject))
+                .map(|(_, it)| it)
+                .collect();
+            json!({ "count": count, "withheld": all - events.len(), "events": events })
+        }
+    }
+}
+
+/// Whether an event may be seen: who may hear its subject. One whose subject is none may be seen by whoever
+/// may hear everything.
+fn may_see(rights: &Rights, subject: &[u8]) -> bool {
+    let filter = if rowcall_wire::subject::publishable(subject).is_ok() { subject } else { b">" };
+    rights.may_subscribe(filter, None) && rights.may_receive(subject)
+}
