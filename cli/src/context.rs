@@ -23,6 +23,8 @@ struct Config {
 pub(crate) struct Context {
     /// Where the daemon is.
     pub(crate) server: Option<String>,
+    /// And its HTTP port, as a URL.
+    pub(crate) http: Option<String>,
     /// As whom to speak to it.
     pub(crate) user: Option<String>,
     pub(crate) password_file: Option<PathBuf>,

@@ -121,6 +121,11 @@ impl Credentials {
             .map_err(|error| Failure::usage(format!("--tls-cert {}: {error}", cert.display())))
     }
 
+    /// The file with the authorities that the daemon's certificate may come from.
+    pub(crate) fn tls_ca(&self) -> Option<&Path> {
+        self.tls_ca.as_deref()
+    }
+
     fn trusted(&self) -> Result<RootCertStore, Failure> {
         let mut roots = RootCertStore::empty();
         match &self.tls_ca {

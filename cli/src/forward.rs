@@ -5,6 +5,7 @@ use crate::address::{DAEMON, DaemonArgs};
 use crate::client::Received;
 use crate::crew::{self, Work};
 use crate::failure::Failure;
+use crate::https;
 use crate::interrupt::Interrupt;
 use crate::output::visible;
 use crate::settle::Verdict;
@@ -14,10 +15,9 @@ use crate::webhook::{Secrets, pause};
 use clap::Args;
 use jiff::Timestamp;
 use rowcall_wire::headers;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use ureq::Agent;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -124,14 +124,13 @@ impl Forward {
             let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
             Secrets::read(&text).map_err(|why| wrong(&why))
         });
-        let roots = RootCerts::new_with_certs(&authorities(self.ca.as_deref())?);
         let config = Agent::config_builder()
             .timeout_global(Some(Duration::from_millis(self.timeout)))
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(concat!("rowcall/", env!("CARGO_PKG_VERSION")))
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .tls_config(https::trust("--ca", self.ca.as_deref())?)
             .build();
         Ok(Receiver {
             to: &self.to,
@@ -220,14 +219,6 @@ fn random() -> Result<u64, Failure> {
 /// From 0 to 1.
 fn chance() -> Result<f64, Failure> {
     Ok(random()? as f64 / u64::MAX as f64)
-}
-
-fn authorities(file: Option<&Path>) -> Result<Vec<Certificate<'static>>, Failure> {
-    let ders = match file {
-        Some(file) => crate::credentials::certificates("--ca", file)?,
-        None => rustls_native_certs::load_native_certs().certs,
-    };
-    Ok(ders.iter().map(|der| Certificate::from_der(der).to_owned()).collect())
 }
 
 fn destination(text: &str) -> Result<String, String> {

@@ -13,10 +13,12 @@ mod doctor;
 mod exec;
 mod failure;
 mod forward;
+mod https;
 mod install;
 mod interrupt;
 mod listen;
 mod manual;
+mod monitor;
 mod notify;
 mod output;
 mod parked;
@@ -31,6 +33,7 @@ mod status;
 mod stream;
 mod subscription;
 mod tables;
+mod top;
 mod uninstall;
 mod unwatch;
 mod user;
@@ -99,6 +102,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Show how the outbox and the consumers do
     Status(status::Status),
+    /// Show what goes through the daemon, live
+    Top(top::Top),
     /// Make what the daemon's file of users holds: hashes of passwords, tokens
     User(user::User),
     /// Print what a shell needs to complete command lines
@@ -113,8 +118,8 @@ Examples:
   rowcall listen 'shop.orders.*'
   rowcall --context prod status
 
-listen, notify, request, reply, exec and forward speak to the daemon, rowcalld:
-found with --server, ROWCALL_SERVER or a context, else at
+listen, notify, request, reply, exec, forward and top speak to the daemon,
+rowcalld: found with --server, ROWCALL_SERVER or a context, else at
 unix:/run/rowcall/rowcall.sock. user, completions and man speak to nobody, the
 others to the database server, with the flags and option files of the mysql and
 mariadb clients; doctor to both.
@@ -160,6 +165,7 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Parked(parked) => parked.run(json),
         Command::Doctor(doctor) => doctor.run(json),
         Command::Status(status) => status.run(json),
+        Command::Top(top) => top.run(json),
         Command::User(user) => user.run(json),
         Command::Completions(completions) => completions.run(Arguments::command()),
         Command::Man(man) => man.run(Arguments::command()),

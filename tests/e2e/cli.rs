@@ -5,6 +5,7 @@ mod contexts;
 mod desk;
 mod help;
 mod secrecy;
+mod top;
 mod worker;
 
 use desk::{Desk, interrupt, json, rowcall, run, until};

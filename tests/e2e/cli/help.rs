@@ -14,8 +14,16 @@ use std::process::Command;
 const WIDTH: usize = 80;
 
 /// Subcommands that stay until Ctrl-C, and what they say when they have begun.
-const LASTING: [(&str, &str); 4] =
-    [("listen", "listening to"), ("exec", "running"), ("reply", "answering"), ("forward", "forwarding")];
+const LASTING: [(&str, &str); 5] = [
+    ("listen", "listening to"),
+    ("exec", "running"),
+    ("reply", "answering"),
+    ("forward", "forwarding"),
+    ("top", TOP),
+];
+
+/// The first thing that `rowcall top` shows.
+const TOP: &str = "rowcalld ";
 
 /// What is shown as it is, however wide: scripts and pages for programs, SQL, paths.
 const WIDE: [&str; 5] = ["completions", "man ", "--print", "install", "user "];
@@ -136,6 +144,7 @@ impl Machine {
         let server = format!("unix:{}", self.site.socket.display());
         let mut command = Command::new("sh");
         command.args(["-c", &line]).current_dir(&home).env("PATH", path).env("HOME", &home);
+        command.env("ROWCALL_HTTP", format!("http://{}", self.site.daemon.as_ref().unwrap().http));
         command.env("ROWCALL_SERVER", server).env_remove("XDG_CONFIG_HOME").env_remove("MYSQL_PWD");
         command
     }
@@ -147,7 +156,11 @@ impl Machine {
     /// Someone who stays: begins, is there when a message comes, and leaves with Ctrl-C or by himself.
     fn stay(&self, example: &str, words: &str) {
         let mut child = Child::start(example, &mut self.shell(&format!("exec {example}")));
-        child.says(words);
+        if words == TOP {
+            child.prints(words);
+        } else {
+            child.says(words);
+        }
         if example.contains(" -n ") {
             let said = self.run("rowcall notify shop.orders.created '{\"id\":7}'");
             assert_eq!(said.code, 0, "{said:?}");
@@ -172,7 +185,7 @@ fn each_example_does_what_it_says() {
     for subcommand in subcommands {
         for example in examples(&help(&subcommand)) {
             machine.prepare(&example);
-            let lasts = LASTING.iter().find(|(name, _)| example.starts_with(&format!("rowcall {name} ")));
+            let lasts = LASTING.iter().find(|(name, _)| example.split(' ').nth(1) == Some(name));
             if let Some((_, words)) = lasts {
                 machine.stay(&example, words);
                 continue;

@@ -1,0 +1,88 @@
+//! What the daemon tells of itself over HTTP, as docs/monitoring.md has it. Messages do not come this way.
+
+use crate::address::DaemonArgs;
+use crate::context;
+use crate::credentials::Login;
+use crate::failure::Failure;
+use crate::https;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use serde_json::Value;
+use std::time::Duration;
+use ureq::Agent;
+
+/// Where it is unless anybody says otherwise.
+const HTTP_DEFAULT: &str = "http://127.0.0.1:8222";
+
+/// How long a page may take: they are made at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where it is.
+#[derive(Args)]
+pub(crate) struct HttpUrl {
+    /// Where the daemon's HTTP port is; http://127.0.0.1:8222 unless told
+    #[arg(long, value_name = "URL", env = "ROWCALL_HTTP", hide_env_values = true)]
+    http: Option<String>,
+}
+
+/// The HTTP port, to whoever looks at its pages.
+pub(crate) struct Monitor {
+    url: String,
+    authorization: Option<String>,
+    agent: Agent,
+}
+
+impl Monitor {
+    pub(crate) fn new(http: &HttpUrl, daemon: &DaemonArgs) -> Result<Monitor, Failure> {
+        let (_, credentials) = daemon.resolved()?;
+        let url = http.http.as_deref().or(context::current().http.as_deref()).unwrap_or(HTTP_DEFAULT);
+        let config = Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .http_status_as_error(false)
+            .tls_config(https::trust("--tls-ca", credentials.tls_ca())?)
+            .build();
+        let url = url.trim_end_matches('/').to_owned();
+        Ok(Monitor { url, authorization: authorization(&credentials.login()?), agent: config.into() })
+    }
+
+    /// A page, as JSON.
+    pub(crate) fn page(&self, path: &str) -> Result<Value, Failure> {
+        self.page_if_there(path)?.ok_or_else(|| {
+            Failure::daemon(format!("{}{path}: what answers there has no such page", self.url))
+        })
+    }
+
+    /// The same; nothing where the daemon says that it has none.
+    pub(crate) fn page_if_there(&self, path: &str) -> Result<Option<Value>, Failure> {
+        let url = format!("{}{path}", self.url);
+        let failed = |why: &dyn std::fmt::Display| Failure::daemon(format!("{url}: {why}"));
+        let mut request = self.agent.get(&url);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        let mut response = request.call().map_err(|error| {
+            failed(&error)
+                .with("\n  Is rowcalld running? Its HTTP port is named with --http or ROWCALL_HTTP.")
+        })?;
+        let status = response.status().as_u16();
+        let text = response.body_mut().read_to_string().map_err(|error| failed(&error))?;
+        match status {
+            200 => serde_json::from_str(&text).map(Some).map_err(|error| failed(&error)),
+            404 => Ok(None),
+            401 => Err(failed(&"one has to log in (--user with --password-file, or --token-file)")),
+            _ => Err(failed(&format!("{status} {}", text.trim()))),
+        }
+    }
+}
+
+fn authorization(login: &Login) -> Option<String> {
+    match login {
+        Login { token: Some(token), .. } => Some(format!("Bearer {token}")),
+        Login { user: Some(user), password, .. } => {
+            let both = format!("{user}:{}", password.as_deref().unwrap_or_default());
+            Some(format!("Basic {}", STANDARD.encode(both)))
+        }
+        _ => None,
+    }
+}
