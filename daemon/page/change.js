@@ -105,11 +105,13 @@ export function summary(payload) {
   if (change === null) return [payload.slice(0, 300)];
   const column = (name, ...value) => element('span', { class: 'column' }, element('b', {}, name), ' ', ...value);
   const all = row => row.map(([name, value]) => column(name, shortened(value)));
-  const parts = change.op === 'u' && change.before && change.after ? differing(change).map(([name, old, now]) =>
-    (old === now ? column(name, shortened(now)) : column(name, element('del', {}, shortened(old)), ' → ',
-      element('ins', {}, shortened(now))))) : all(change.after ?? change.before ?? []);
+  const changed = ([name, old, now]) => (old === now ? column(name, shortened(now))
+    : column(name, element('del', {}, shortened(old)), ' → ', element('ins', {}, shortened(now))));
+  const differs = change.op === 'u' && change.before && change.after ? differing(change) : null;
+  const parts = differs ? differs.map(changed) : all(change.after ?? change.before ?? []);
   const more = parts.length - COLUMNS;
-  return [...parts.slice(0, COLUMNS), more > 0 ? `and ${more} more` : null];
+  const same = differs?.every(([, old, now]) => old === now) ?? false;
+  return [...parts.slice(0, COLUMNS), more > 0 ? `and ${more} more` : null, same ? 'nothing changed' : null];
 }
 
 /** What happened to a row, in a word. */

@@ -24,7 +24,7 @@ export class State {
 
   constructor() {
     this.rates = new Chart(byId('rates'), 'Messages', ['published', 'delivered'], perSecond,
-      'To the daemon from SQL and clients; from it to listeners, each copy.');
+      'Published: what SQL and clients have sent, the answers of workers included, and committed events that were handed on. Delivered: what listeners were sent, each copy.');
   }
 
   /** Milliseconds to add to this machine's clock. On the daemon's own machine there is nothing to add. */
@@ -58,12 +58,11 @@ export class State {
     const seconds = before === null ? 0 : (varz.uptime_ms - before.uptime_ms) / 1000;
     // Another run of the daemon counts from zero.
     if (seconds <= 0 || varz.server_id !== before.server_id) return null;
-    const per = name => (varz[name] - before[name]) / seconds;
-    return { published: per('in_msgs'), delivered: per('out_msgs') };
+    return { published: (published(varz) - published(before)) / seconds, delivered: (varz.out_msgs - before.out_msgs) / seconds };
   }
 
   #tiles(varz) {
-    const tiles = [['Published', count(varz.in_msgs)], ['Delivered', count(varz.out_msgs)], ['NATS clients', count(varz.connections)],
+    const tiles = [['Published', count(published(varz))], ['Delivered', count(varz.out_msgs)], ['NATS clients', count(varz.connections)],
       ['Subscriptions', count(varz.subscriptions)], ['Committed mode', outboxWord(varz.outbox)], ['Daemon memory', bytes(varz.mem)]];
     // The same elements each second: only what has changed is read aloud or drawn anew.
     tiles.forEach(([name, value], at) => {
@@ -72,6 +71,9 @@ export class State {
     });
   }
 }
+
+/** Messages from clients and SQL, and from the outbox, which is nobody's message. */
+const published = varz => varz.in_msgs + (varz.outbox?.handed_on ?? 0);
 
 /** What the outbox's reader does, in a word or two. */
 function outboxWord(outbox) {

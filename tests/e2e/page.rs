@@ -129,5 +129,7 @@ fn a_change_of_a_row_shows_before_and_after() {
         "/half within: .*(ms|s) now|at most/.test(document.querySelector('#latency svg').ariaLabel)",
     );
     browser.until_shown("#consumers", "mail");
+    sql.query("UPDATE crm.people SET credit = 2.75").unwrap();
+    browser.until_shown("#rows tr:first-child", "nothing changed");
     assert_eq!(browser.complaints, Vec::<String>::new());
 }

@@ -111,3 +111,45 @@ fn may_see(rights: &Rights, subject: &[u8]) -> bool {
     let filter = if rowcall_wire::subject::publishable(subject).is_ok() { subject } else { b">" };
     rights.may_subscribe(filter, None) && rights.may_receive(subject)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::permissions::{Entry, Subscribe};
+
+    fn asked(target: &str) -> Result<Inquiry, String> {
+        let target = Target::parse(target).unwrap();
+        inquiry(&target.call().unwrap(), &target)
+    }
+
+    #[test]
+    fn an_event_is_named_by_its_id_and_its_consumer() {
+        let it = |id, consumer: &str| Parked { id, consumer: consumer.into() };
+        assert_eq!(asked("/outboxz"), Ok(Inquiry::State));
+        assert_eq!(asked("/parked"), Ok(Inquiry::List));
+        assert_eq!(asked("/parked/retry?id=7&consumer=mail"), Ok(Inquiry::Retry(it(7, "mail"))));
+        assert_eq!(asked("/parked/drop?consumer=&id=7"), Ok(Inquiry::Drop(it(7, ""))));
+        for wrong in ["/parked/drop", "/parked/drop?id=7", "/parked/drop?id=-7&consumer=", "/parked?id=7"] {
+            assert!(asked(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn who_may_hear_a_subject_sees_what_was_parked_of_it() {
+        let entry = |filter: &str| Entry { filter: filter.as_bytes().into(), queue: None };
+        let with = |allow: Option<&str>, deny: &[&str]| Rights {
+            subscribe: Subscribe {
+                allow: allow.map(|filter| vec![entry(filter)]),
+                deny: deny.iter().map(|filter| entry(filter)).collect(),
+            },
+            ..Rights::default()
+        };
+        let sees = |rights: &Rights| {
+            ["shop.a", "shop.b", "no..subject", ""].map(|it| may_see(rights, it.as_bytes()))
+        };
+        assert_eq!(sees(&with(None, &[])), [true; 4]);
+        assert_eq!(sees(&with(Some("shop.*"), &["shop.b"])), [true, false, false, false]);
+        assert_eq!(sees(&with(None, &["shop.>"])), [false, false, true, true]);
+        assert_eq!(sees(&with(Some("ask"), &[])), [false; 4]);
+    }
+}
