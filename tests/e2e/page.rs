@@ -5,6 +5,7 @@
 mod load;
 mod looks;
 mod parked;
+mod portrait;
 mod users;
 
 use harness::{Browser, Daemon, Kind, Site};
