@@ -3,11 +3,13 @@
 # make fuzz    the parsers of what comes from outside, five seconds each (SECONDS=600 ONLY="http users" for longer)
 # make bench   the speed goals, each beside its peer (ONLY="streams sql" runs some of them)
 # make soak    what takes too long for make test (ONLY="faults" runs some of it)
-# make install the programs and the library below PREFIX
+# make install the programs and the library below PREFIX, the configuration in /etc/rowcall
 # On Debian each installs what it misses (sudo only when not root).
 
 PREFIX ?= /usr/local
+PROFILE ?= release
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+BUILT := $(TARGET)/$(PROFILE)
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rowcall
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 LIBRARY := rowcall_$(subst .,_,$(VERSION)).so
@@ -16,7 +18,7 @@ LIBRARY := rowcall_$(subst .,_,$(VERSION)).so
 # are busy themselves, so not many more.
 export RUST_TEST_THREADS ?= 3
 
-.PHONY: build release demo test check tests servers clients e2e fuzz bench soak install
+.PHONY: build debug release demo test check tests servers clients e2e fuzz bench soak install files
 
 build:
 	tests/packages.sh build
@@ -68,13 +70,27 @@ bench: release
 soak: release servers
 	ROWCALL_BUILD=$(abspath $(TARGET))/release cargo test --release -p rowcall-tests --test soak -- $(ONLY)
 
-install: release
-	install -D -m 755 $(TARGET)/release/rowcalld $(TARGET)/release/rowcall -t $(DESTDIR)$(PREFIX)/bin
-	install -D -m 644 $(TARGET)/release/librowcall.so $(DESTDIR)$(PREFIX)/lib/rowcall/$(LIBRARY)
-	install -D -m 644 dist/rowcalld.toml dist/users.toml -t $(DESTDIR)$(PREFIX)/share/rowcall
-	$(TARGET)/release/rowcall man --to $(DESTDIR)$(PREFIX)/share/man/man1
+install: $(PROFILE)
+	@$(MAKE) --no-print-directory files
+
+debug: build
+
+# What is installed, from what was built (PROFILE=debug for the quick build).
+files:
+	install -D -m 755 $(BUILT)/rowcalld $(BUILT)/rowcall -t $(DESTDIR)$(PREFIX)/bin
+	install -D -m 644 $(BUILT)/librowcall.so $(DESTDIR)$(PREFIX)/lib/rowcall/$(LIBRARY)
+	$(BUILT)/rowcall man --to $(DESTDIR)$(PREFIX)/share/man/man1
 	cd $(DESTDIR)$(PREFIX)/share && mkdir -p bash-completion/completions zsh/site-functions fish/vendor_completions.d
-	$(TARGET)/release/rowcall completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/rowcall
-	$(TARGET)/release/rowcall completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_rowcall
-	$(TARGET)/release/rowcall completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/rowcall.fish
-	install -D -m 644 dist/rowcalld.service -t $(DESTDIR)$(PREFIX)/lib/systemd/system
+	$(BUILT)/rowcall completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/rowcall
+	$(BUILT)/rowcall completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_rowcall
+	$(BUILT)/rowcall completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/rowcall.fish
+	install -D -m 644 dist/users.toml dist/grafana.json -t $(DESTDIR)$(PREFIX)/share/rowcall
+	install -D -m 644 sql/install.sql sql/uninstall.sql -t $(DESTDIR)$(PREFIX)/share/rowcall/sql
+	install -D -m 644 sql/examples/*.sql -t $(DESTDIR)$(PREFIX)/share/rowcall/examples
+	install -D -m 644 README.md docs/*.md -t $(DESTDIR)$(PREFIX)/share/doc/rowcall
+	install -D -m 644 dist/rowcall.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/rowcall.conf
+	install -D -m 644 dist/rowcall.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/rowcall.conf
+	install -D -m 644 dist/rowcalld.socket -t $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's,/usr/bin/,$(PREFIX)/bin/,' dist/rowcalld.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/rowcalld.service
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/rowcalld.service
+	test -e $(DESTDIR)/etc/rowcall/rowcalld.toml || install -D -m 644 dist/rowcalld.toml -t $(DESTDIR)/etc/rowcall

@@ -81,6 +81,8 @@ pub struct Config {
     pub socket_mode: Mode,
     /// Its group, if not the daemon's own; usually the server's, `mysql`.
     pub socket_group: Option<String>,
+    /// After a start on a socket that was passed: how long SQL waits, so that listeners come back first.
+    pub sql_delay: Option<Span>,
     /// Where NATS clients connect.
     pub listen: Address,
     /// Where HTTP is spoken.
@@ -153,6 +155,7 @@ impl Default for Config {
             socket: Place(Some(SOCKET_DEFAULT.into())),
             socket_mode: Mode(0o660),
             socket_group: None,
+            sql_delay: None,
             listen: address(4222),
             http: address(8222),
             http_hosts: Vec::new(),
@@ -326,7 +329,11 @@ mod tests {
         let uncommented: String =
             EXAMPLE.lines().map(|line| line.strip_prefix("#: ").unwrap_or(line).to_owned() + "\n").collect();
         let example = Config::from_toml(&uncommented).unwrap();
-        let default = Config { socket_group: Some("mysql".into()), ..Config::default() };
+        let default = Config {
+            socket_group: Some("mysql".into()),
+            sql_delay: Some(Span(Duration::from_secs(3))),
+            ..Config::default()
+        };
         assert_eq!(format!("{example:?}"), format!("{default:?}"));
     }
 

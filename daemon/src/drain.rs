@@ -1,6 +1,7 @@
 //! Leaving: nobody new comes in, clients are told, what has arrived is done, what is owed is
 //! written; then the loop ends.
 
+use crate::activation;
 use crate::client::Client;
 use crate::listener::Peer;
 use crate::outbox::Outbox;
@@ -25,6 +26,7 @@ impl Daemon {
         }
         let deadline = self.now + self.config.drain_timeout.0;
         self.leave_by = Some(deadline);
+        activation::is_leaving();
         self.timers.set(deadline, Timer::Leave);
         self.stop_listening();
         self.leave_outbox();

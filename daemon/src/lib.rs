@@ -1,6 +1,7 @@
 //! rowcalld: all state in one struct, everything that can wake it in one table, and the loop that
 //! joins the two. What each handler does stands in its own file; they meet only here.
 
+mod activation;
 mod auth;
 mod certificates;
 mod client;
@@ -27,6 +28,7 @@ mod timers;
 mod transport;
 mod websocket;
 
+pub use activation::Passed;
 use auth::User;
 use auth::attempts::Attempts;
 use auth::checker::Checker;
@@ -172,11 +174,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// Opens what the configuration names. With the flags that it came from, it can be read again.
+    /// Opens what the configuration names and was not passed. With the flags that it came from, it can be
+    /// read again.
     ///
     /// # Errors
     /// What could not be opened and why, for the administrator.
-    pub fn new(config: Config, flags: Flags, signals: Signals) -> Result<Daemon, String> {
+    pub fn new(config: Config, flags: Flags, signals: Signals, passed: Passed) -> Result<Daemon, String> {
         let poll = Poll::new().map_err(|errno| format!("cannot make an epoll instance: {errno}"))?;
         let mut random = fastrand::Rng::new();
         let server_id = (0..22).map(|_| random.alphanumeric()).collect::<String>().to_uppercase();
@@ -224,8 +227,9 @@ impl Daemon {
         daemon.watch_signals().map_err(|errno| format!("cannot watch for signals: {errno}"))?;
         daemon.open_checker()?;
         certificates::warn_of_open_key(&daemon.config);
-        daemon.listen()?;
+        daemon.listen(passed)?;
         daemon.open_outbox()?;
+        activation::is_ready();
         Ok(daemon)
     }
 

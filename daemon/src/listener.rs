@@ -1,6 +1,7 @@
 //! The sockets that take connections: opening them, and taking connections in. What a connection
-//! says is another file's business.
+//! says is another file's business, and where sockets come from that are open already is activation.rs's.
 
+use crate::activation::Passed;
 use crate::config::{Config, HostPort};
 use crate::http::REFUSED_MAX;
 use crate::poll::{NOTHING, READ, Ready};
@@ -9,12 +10,12 @@ use crate::{Daemon, Handler, Timer};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{Backlog, listen, setsockopt, sockopt};
+use nix::sys::socket::{Backlog, Shutdown, listen, setsockopt, shutdown, sockopt};
 use nix::unistd::Group;
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -49,10 +50,16 @@ enum Socket {
     Tcp(TcpListener),
     Unix {
         socket: UnixListener,
-        path: PathBuf,
-        /// Held for as long as the path is ours.
-        _lock: Flock<File>,
+        /// `None` if it was passed: its path belongs to whoever made it.
+        own: Option<OwnPath>,
     },
+}
+
+/// Where a Unix socket of ours is.
+struct OwnPath {
+    path: PathBuf,
+    /// Held for as long as the path is ours.
+    _lock: Flock<File>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -128,33 +135,45 @@ fn share(room: usize, wanted: usize, http: usize) -> (usize, usize) {
 }
 
 impl Daemon {
-    /// Opens every socket that the configuration names.
-    pub(crate) fn listen(&mut self) -> Result<(), String> {
+    /// Opens every socket that the configuration names, but for those that were passed.
+    pub(crate) fn listen(&mut self, passed: Passed) -> Result<(), String> {
         if let Some(path) = self.config.socket.0.clone() {
-            let socket = open_unix(&path, &self.config)?;
-            tracing::info!(transport = "unix", address = %path.display(), "listening");
-            self.add_listener(socket, Kind::Nats)?;
+            let is_passed = passed.sql.is_some();
+            let how = how_listening(is_passed);
+            let socket = match passed.sql {
+                Some(socket) => Socket::Unix { socket, own: None },
+                None => open_unix(&path, &self.config)?,
+            };
+            tracing::info!(transport = "unix", address = %path.display(), "{how}");
+            let key = self.add_listener(socket, Kind::Nats)?;
+            if is_passed && let Some(delay) = self.config.sql_delay {
+                self.want_accepting(key, NOTHING);
+                self.timers.set(self.now + delay.0, Timer::Listener(key));
+            }
         }
-        for (kind, name, address) in [
-            (Kind::Nats, "nats", self.config.listen.0.clone()),
-            (Kind::Http, "http", self.config.http.0.clone()),
+        for (kind, name, address, passed) in [
+            (Kind::Nats, "nats", self.config.listen.0.clone(), passed.nats),
+            (Kind::Http, "http", self.config.http.0.clone(), passed.http),
         ] {
             let Some(address) = address else { continue };
-            let socket = open_tcp(&address).map_err(|error| {
+            let how = how_listening(passed.is_some());
+            let socket = passed.map_or_else(|| open_tcp(&address), Ok).map_err(|error| {
                 format!("cannot listen on {address} ({name}): {error}; is another server there?")
             })?;
             let local = socket.local_addr().map_err(|error| error.to_string())?;
-            tracing::info!(transport = name, address = %local, "listening");
+            tracing::info!(transport = name, address = %local, "{how}");
             self.add_listener(Socket::Tcp(socket), kind)?;
         }
         Ok(())
     }
 
-    fn add_listener(&mut self, socket: Socket, kind: Kind) -> Result<(), String> {
+    fn add_listener(&mut self, socket: Socket, kind: Kind) -> Result<Key, String> {
+        socket.set_nonblocking().map_err(|error| format!("cannot set up a listening socket: {error}"))?;
         let key = self.listeners.insert(Listener { socket, kind, crowded: false });
         let listener = self.listeners.get(key).expect("it was just put there");
         let added = self.poll.add(listener.fd(), Handler::Listener as u8, key, READ);
-        added.map_err(|errno| format!("cannot watch a listening socket: {errno}"))
+        added.map_err(|errno| format!("cannot watch a listening socket: {errno}"))?;
+        Ok(key)
     }
 
     /// Someone is at the door.
@@ -210,17 +229,43 @@ impl Daemon {
         }
     }
 
-    /// Takes no more connections. The socket's path goes first, so that whoever tries next finds
-    /// nobody instead of someone who will not answer.
+    /// Takes no more connections. Those that wait at a socket that was passed are left to the next daemon;
+    /// of a socket of our own the path goes first, so that whoever tries next finds nobody instead of someone
+    /// who will not answer.
     pub(crate) fn stop_listening(&mut self) {
         for key in self.listeners.keys() {
-            let Some(listener) = self.listeners.remove(key) else { continue };
-            if let Socket::Unix { path, .. } = &listener.socket
-                && let Err(error) = fs::remove_file(path)
-            {
-                tracing::warn!(path = %path.display(), %error, "cannot remove the socket");
+            let Some(Listener { socket, .. }) = self.listeners.get(key) else { continue };
+            if let Socket::Unix { own: Some(OwnPath { path, .. }), .. } = socket {
+                if let Err(error) = fs::remove_file(path) {
+                    tracing::warn!(path = %path.display(), %error, "cannot remove the socket");
+                }
+                self.take_the_last_in(key);
             }
-            self.poll.remove(listener.fd());
+            if let Some(listener) = self.listeners.remove(key) {
+                self.poll.remove(listener.fd());
+            }
+        }
+    }
+
+    /// Takes in who waits at a Unix socket of our own; nobody comes after them. What an SQL function has sent
+    /// there, and said that it is sent, would go with the socket.
+    fn take_the_last_in(&mut self, key: Key) {
+        let Some(listener) = self.listeners.get(key) else { return };
+        // It cannot fail for a listening socket; those who wait are taken in either way.
+        let _ = shutdown(listener.fd().as_raw_fd(), Shutdown::Read);
+        while let Some(listener) = self.listeners.get(key)
+            && let Ok((fd, peer)) = listener.accept()
+        {
+            self.add_client(fd, peer);
+        }
+    }
+}
+
+impl Socket {
+    fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Socket::Tcp(socket) => socket.set_nonblocking(true),
+            Socket::Unix { socket, .. } => socket.set_nonblocking(true),
         }
     }
 }
@@ -256,13 +301,16 @@ impl Listener {
     }
 }
 
+fn how_listening(is_passed: bool) -> &'static str {
+    if is_passed { "listening on what was passed" } else { "listening" }
+}
+
 fn open_tcp(address: &HostPort) -> io::Result<TcpListener> {
     // The standard library sets SO_REUSEADDR: a restart does not wait for old connections.
     let socket = TcpListener::bind(address.resolve()?.as_slice())?;
     // It lets 128 wait at the door; of a crowd that comes at once, as after a restart, the rest
     // would be asked to come back after a second.
     listen(&socket, Backlog::MAXCONN)?;
-    socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
@@ -291,9 +339,8 @@ fn open_unix(path: &Path, config: &Config) -> Result<Socket, String> {
         Err(_) => {}
     }
     let socket = UnixListener::bind(path).map_err(|error| format!("cannot listen on {here}: {error}"))?;
-    socket.set_nonblocking(true).map_err(|error| format!("cannot set up {here}: {error}"))?;
     give_away(path, config)?;
-    Ok(Socket::Unix { socket, path: path.to_owned(), _lock: lock })
+    Ok(Socket::Unix { socket, own: Some(OwnPath { path: path.to_owned(), _lock: lock }) })
 }
 
 fn lock_beside(path: &Path) -> Result<Flock<File>, String> {

@@ -1,10 +1,10 @@
-//! rowcalld, the program: arguments to configuration, the log, run, exit code. What the daemon does
+//! rowcalld, the program: arguments and passed sockets to configuration, the log, run, exit code. What the daemon does
 //! stands in the library.
 
 use clap::Parser;
 use nix::errno::Errno;
 use rowcalld::config::{Config, EXAMPLE, Flags};
-use rowcalld::{Daemon, Signals};
+use rowcalld::{Daemon, Passed, Signals};
 use std::process::ExitCode;
 use tracing_appender::non_blocking::WorkerGuard;
 
@@ -12,13 +12,15 @@ use tracing_appender::non_blocking::WorkerGuard;
 const EXIT_WRONG: u8 = 2;
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
+    let mut flags = Flags::parse();
     if flags.print_config {
         print!("{EXAMPLE}");
         return ExitCode::SUCCESS;
     }
-    let config = match Config::from_flags(flags.clone()) {
-        Ok(config) => config,
+    let passed = Passed::from_environment().and_then(|passed| passed.name_in(&mut flags).map(|()| passed));
+    let config = Config::from_flags(flags.clone()).map_err(|wrong| wrong.to_string());
+    let (passed, config) = match passed.and_then(|passed| Ok((passed, config?))) {
+        Ok(both) => both,
         Err(wrong) => {
             eprintln!("rowcalld: {wrong}");
             return ExitCode::from(EXIT_WRONG);
@@ -27,7 +29,7 @@ fn main() -> ExitCode {
     // Before any thread is started: threads inherit which signals are blocked.
     let signals = Signals::new();
     let _log = start_log(&config);
-    match serve(config, flags, signals) {
+    match serve(config, flags, signals, passed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             tracing::error!("{why}");
@@ -36,10 +38,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(config: Config, flags: Flags, signals: Result<Signals, Errno>) -> Result<(), String> {
+fn serve(
+    config: Config,
+    flags: Flags,
+    signals: Result<Signals, Errno>,
+    passed: Passed,
+) -> Result<(), String> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "rowcalld starts");
     let signals = signals.map_err(|errno| format!("cannot receive signals: {errno}"))?;
-    let mut daemon = Daemon::new(config, flags, signals)?;
+    let mut daemon = Daemon::new(config, flags, signals, passed)?;
     daemon.run().map_err(|errno| format!("cannot wait for events: {errno}"))
 }
 

@@ -6,16 +6,18 @@
 //! nothing.
 
 use crate::config::Config;
-use crate::{Daemon, certificates, listener};
+use crate::{Daemon, activation, certificates, listener};
 
 impl Daemon {
     /// Reads the files again, and goes by them from now on if nothing is wrong with them. The loop waits
     /// meanwhile: for files, and for the system's answers which accounts there are.
     pub(crate) fn reload(&mut self) {
+        activation::is_reloading();
         match self.reread() {
             Ok(config) => self.go_by(config),
             Err(why) => tracing::error!("nothing is changed: {why}"),
         }
+        activation::is_ready();
     }
 
     fn reread(&self) -> Result<Config, String> {
@@ -75,6 +77,7 @@ impl Config {
             socket,
             socket_mode,
             socket_group,
+            sql_delay,
             listen,
             http,
             outbox,

@@ -280,7 +280,7 @@ fn status_and_version_tell_how_the_link_is(kind: Kind) {
     let members = |state: &str, daemon: Value, connects: u64, connections: u64, errno: i32| {
         json!({
             "version": version, "daemon_version": daemon, "socket": socket, "state": state,
-            "sent": 0, "sent_bytes": 0, "dropped": 0, "dropped_by_reason": {},
+            "sent": 0, "sent_bytes": 0, "unconfirmed": 0, "dropped": 0, "dropped_by_reason": {},
             "requests": 0, "replies": 0, "failed_by_reason": {},
             "connects": connects, "connections": connections, "connect_errno": errno,
         })

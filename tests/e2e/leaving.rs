@@ -2,7 +2,9 @@
 
 use harness::{Child, Daemon, Terminal};
 use nix::sys::signal::Signal;
+use std::io::Write;
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -96,6 +98,29 @@ fn what_has_arrived_is_done() {
     daemon.child.signal(Signal::SIGTERM);
     daemon.child.signal(Signal::SIGCONT);
     for _ in 0..2000 {
+        subscriber.expect("MSG a 1 2\r\nhi\r\n");
+    }
+    expect_farewell(&mut subscriber);
+    left(&mut daemon);
+}
+
+/// An SQL function may send before it is greeted, and then says that it is sent.
+#[test]
+fn who_waits_at_the_door_is_taken_in() {
+    let folder = harness::folder();
+    let mut daemon = Daemon::start(&folder.path().join("rowcall.sock"));
+    let mut subscriber = daemon.terminal().hello();
+    subscriber.send("SUB > 1\r\n");
+    subscriber.barrier();
+    daemon.child.signal(Signal::SIGSTOP);
+    let mut waiting: Vec<_> = (0..100).map(|_| UnixStream::connect(&daemon.socket).unwrap()).collect();
+    for publisher in &mut waiting {
+        publisher.write_all(b"CONNECT {\"verbose\":false}\r\nPUB a 2\r\nhi\r\n").unwrap();
+    }
+    waiting.truncate(50);
+    daemon.child.signal(Signal::SIGTERM);
+    daemon.child.signal(Signal::SIGCONT);
+    for _ in 0..100 {
         subscriber.expect("MSG a 1 2\r\nhi\r\n");
     }
     expect_farewell(&mut subscriber);

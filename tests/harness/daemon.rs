@@ -64,10 +64,15 @@ impl Daemon {
     /// The program, with an environment that says nothing to it.
     pub fn command() -> Command {
         let mut command = Command::new(crate::built("rowcalld"));
+        Daemon::silence(&mut command);
+        command
+    }
+
+    /// Takes out of a command's environment what says something to a daemon.
+    pub(crate) fn silence(command: &mut Command) {
         for name in ["SOCKET", "LISTEN", "HTTP", "OUTBOX", "USERS", "CONFIG", "LOG", "ALLOW_REMOTE"] {
             command.env_remove(format!("ROWCALL_{name}"));
         }
-        command
     }
 
     /// Someone at a terminal, on TCP, who has read the greeting.

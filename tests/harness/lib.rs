@@ -2,6 +2,7 @@
 //! in a folder of its own, on Unix sockets or free ports, ended by the process that was started.
 //! Whoever waits here waits for an event; the time limits only end a test that has failed.
 
+pub mod activation;
 pub mod browser;
 pub mod children;
 pub mod daemon;
@@ -19,6 +20,7 @@ pub mod terminal;
 pub mod tls;
 pub mod websocket;
 
+pub use activation::Sockets;
 pub use browser::Browser;
 pub use children::{Child, PATIENCE};
 pub use daemon::Daemon;

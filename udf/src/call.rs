@@ -154,7 +154,7 @@ impl IntegerFunction for Poke {
             return 0;
         };
         let sent = link::may_poke()
-            && link::with(|link| link.publish(subject::POKE, |body| link::copy(body, id))).is_ok();
+            && link::with(|link| link.tell(subject::POKE, |body| link::copy(body, id))).is_ok();
         i64::from(sent)
     }
 }

@@ -101,7 +101,10 @@ impl Reason {
 /// Messages handed to the kernel whole: calls of rowcall_notify and rowcall_emit that answered 1, of
 /// rowcall_submit that answered a ticket.
 pub(crate) static SENT: AtomicU64 = AtomicU64::new(0);
-/// Their payloads, in bytes.
+/// Those of them that were sent before the daemon had greeted the connection, which then ended without a
+/// greeting: nobody knows whether they were read.
+pub(crate) static UNCONFIRMED: AtomicU64 = AtomicU64::new(0);
+/// Payloads of what was sent, in bytes.
 pub(crate) static SENT_BYTES: AtomicU64 = AtomicU64::new(0);
 /// Calls that wait for something: of rowcall_request, rowcall_result and rowcall_wait.
 pub(crate) static REQUESTS: AtomicU64 = AtomicU64::new(0);
@@ -159,11 +162,12 @@ pub(crate) fn dropped(reason: Reason) -> u64 {
 pub(crate) fn json_members() -> String {
     let number = |counter: &AtomicU64| counter.load(Relaxed);
     format!(
-        "\"sent\":{},\"sent_bytes\":{},\"dropped\":{},\"dropped_by_reason\":{},\
+        "\"sent\":{},\"sent_bytes\":{},\"unconfirmed\":{},\"dropped\":{},\"dropped_by_reason\":{},\
          \"requests\":{},\"replies\":{},\"failed_by_reason\":{},\
          \"connects\":{},\"connections\":{},\"connect_errno\":{}",
         number(&SENT),
         number(&SENT_BYTES),
+        number(&UNCONFIRMED),
         EVENTS_DROPPED.iter().map(number).sum::<u64>(),
         by_reason(&EVENTS_DROPPED),
         number(&REQUESTS),

@@ -1,6 +1,6 @@
 //! This thread's connection to the daemon: opening it, handing frames to the kernel, waiting, and
 //! giving up in time. What the frames say is call.rs's business; how the two ends greet each other
-//! stands in link/greeting.rs, requests and what comes back in link/reply.rs, replies that are collected
+//! stands in link/greeting.rs, what is sent before they have in link/ahead.rs, requests and what comes back in link/reply.rs, replies that are collected
 //! later in link/mail.rs, events in link/listen.rs, and what the daemon has said of what is allowed in
 //! link/allowed.rs.
 //!
@@ -8,6 +8,7 @@
 //! Two things are the whole process's: the back-off after a daemon that could not be reached, and
 //! the knowledge that it takes nothing, so that one session has waited for all of them.
 
+mod ahead;
 mod allowed;
 mod greeting;
 mod listen;
@@ -18,10 +19,10 @@ mod wait;
 use crate::backoff::{Backoff, Pace, Stall};
 use crate::counters::{self, CONNECT_ERRNO, CONNECTS, DISCONNECTS, Reason};
 use crate::socket::{For, Socket};
+use greeting::Terms;
 pub(crate) use greeting::daemon_version;
 use once_cell::sync::Lazy;
 use rowcall_wire::parse::Limits;
-use rowcall_wire::rule::Rule;
 use rowcall_wire::{CONTROL_LINE_MAX, Message, PAYLOAD_CEILING, encode};
 use std::cell::RefCell;
 use std::io::ErrorKind;
@@ -41,6 +42,10 @@ pub(crate) const STALL_WAIT: Duration = Duration::from_millis(20);
 /// How long a function that waits anyway waits to be greeted, unless its own time is over before:
 /// what rowcall_request waits by default. A machine that is busy with something else may need it.
 const GREETING_WAIT: Duration = Duration::from_millis(250);
+
+/// Connections that one call tries: its thread's, which may be of a daemon that has gone; one that this
+/// daemon took in as the last thing it did; one that is there for the next daemon.
+const TRIES_MAX: usize = 3;
 
 /// Bytes read at a time: more than most replies have. On the heap: a server's stack is small.
 const READ_AT_ONCE: usize = 8 << 10;
@@ -111,10 +116,14 @@ pub(crate) struct Link {
 /// A connection, greeted or not.
 struct Connection {
     socket: Socket,
-    /// The largest message the daemon takes; `None` until it has greeted us.
-    max_payload: Option<usize>,
-    /// What SQL may publish to, as the daemon last said.
-    rule: Rule,
+    /// What the daemon takes, as it last said; or, before it has greeted us, as another greeting did.
+    terms: Option<Terms>,
+    /// Whether it has greeted us.
+    is_greeted: bool,
+    /// Whether our greeting has gone.
+    is_introduced: bool,
+    /// Events that went before it has greeted us.
+    ahead: u64,
     /// Which run of the daemon has greeted us.
     server_id: String,
     /// What has come and was not dealt with yet.
@@ -143,63 +152,62 @@ enum Fail {
     Call(Reason),
 }
 
+impl Fail {
+    fn reason(self) -> Reason {
+        let (Fail::Broken(reason) | Fail::Call(reason)) = self;
+        reason
+    }
+}
+
 impl Link {
-    /// Hands one message to the daemon.
-    pub(crate) fn publish(
+    /// Hands one message to the daemon that is there.
+    pub(crate) fn tell(
         &mut self,
         subject: &[u8],
         body: impl Fn(&mut Vec<u8>) -> Result<usize, Reason>,
     ) -> Result<usize, Reason> {
-        self.connected(STALL_WAIT, |connection| {
+        self.connected(|connection| {
+            connection.greeted(STALL_WAIT)?;
             let sent = connection.put(subject, None, &body)?;
             connection.send()?;
             Ok(sent)
         })
     }
 
-    /// Does something with a connection that works. If the daemon turns out to have gone since the
-    /// last call, another connection is tried once: a frame that was not taken whole was not
-    /// dealt with, so it may be sent again. A new one may have to wait so long to be greeted.
-    fn connected<T>(
-        &mut self,
-        patience: Duration,
-        work: impl Fn(&mut Connection) -> Result<T, Fail>,
-    ) -> Result<T, Reason> {
-        let had_one = self.connection.is_some();
-        match self.attempt(patience, &work) {
-            Err(Reason::NoDaemon) if had_one => self.attempt(patience, &work),
-            result => result,
+    /// Does something with a connection that works. If the daemon turns out to have gone, another
+    /// connection is tried: a frame that was not taken whole was not dealt with, so it may be sent again.
+    fn connected<T>(&mut self, work: impl Fn(&mut Connection) -> Result<T, Fail>) -> Result<T, Reason> {
+        for _ in 1..TRIES_MAX {
+            match self.attempt(&work) {
+                Err(Fail::Broken(Reason::NoDaemon)) => {}
+                result => return result.map_err(Fail::reason),
+            }
         }
+        self.attempt(&work).map_err(Fail::reason)
     }
 
-    fn attempt<T>(
-        &mut self,
-        patience: Duration,
-        work: impl Fn(&mut Connection) -> Result<T, Fail>,
-    ) -> Result<T, Reason> {
+    fn attempt<T>(&mut self, work: impl Fn(&mut Connection) -> Result<T, Fail>) -> Result<T, Fail> {
         if self.connection.is_none() {
-            self.connection = Some(Connection::open()?);
+            self.connection = Some(Connection::open().map_err(Fail::Call)?);
             counters::count(&CONNECTS);
         }
-        let Some(connection) = &mut self.connection else { return Err(Reason::NoDaemon) };
-        let result = connection.greeted(patience).and_then(|()| work(connection));
+        let Some(connection) = &mut self.connection else { return Err(Fail::Call(Reason::NoDaemon)) };
+        let result = work(connection);
         connection.give_back();
-        self.outcome(result)
+        self.closed_if_broken(result)
     }
 
-    fn outcome<T>(&mut self, result: Result<T, Fail>) -> Result<T, Reason> {
-        result.map_err(|fail| match fail {
-            Fail::Call(reason) => reason,
-            Fail::Broken(reason) => {
-                self.close();
-                reason
-            }
-        })
+    fn closed_if_broken<T>(&mut self, result: Result<T, Fail>) -> Result<T, Fail> {
+        if let Err(Fail::Broken(_)) = result {
+            self.close();
+        }
+        result
     }
 
     fn close(&mut self) {
-        if self.connection.take().is_some() {
+        if let Some(mut connection) = self.connection.take() {
             counters::count(&DISCONNECTS);
+            connection.count_unconfirmed();
         }
     }
 }
@@ -216,8 +224,10 @@ impl Connection {
         let secret = mail::secret();
         Connection {
             socket,
-            max_payload: None,
-            rule: Rule::default(),
+            terms: None,
+            is_greeted: false,
+            is_introduced: false,
+            ahead: 0,
             server_id: String::new(),
             input: Vec::new(),
             frame: Vec::new(),
@@ -262,7 +272,7 @@ impl Connection {
         }
         self.body.clear();
         let header_len = body(&mut self.body).map_err(Fail::Call)?;
-        if self.body.len() > self.max_payload.unwrap_or(0) {
+        if self.body.len() > self.terms.as_ref().map_or(0, |terms| terms.max_payload) {
             return Err(Fail::Call(Reason::TooLarge));
         }
         let lines = subject.len() + reply.map_or(0, <[u8]>::len) + LINE_EXTRA;

@@ -31,8 +31,12 @@ impl Connection {
     /// it is looked whether the daemon has said something else since.
     pub(super) fn may_publish(&mut self, subject: &[u8]) -> Result<bool, Fail> {
         // What it says to the daemon itself is always allowed.
-        if self.rule.permits(subject) || subject::is_for_daemon(subject) {
+        if self.rule_permits(subject) || subject::is_for_daemon(subject) {
             return Ok(true);
+        }
+        // Who has not greeted us has said nothing since.
+        if !self.is_greeted {
+            return Ok(false);
         }
         for _ in 0..READS_MAX {
             let came = self.received()?;
@@ -43,7 +47,18 @@ impl Connection {
                 break;
             }
         }
-        Ok(self.rule.permits(subject))
+        Ok(self.rule_permits(subject))
+    }
+
+    fn rule_permits(&self, subject: &[u8]) -> bool {
+        self.terms.as_ref().is_some_and(|terms| terms.rule.permits(subject))
+    }
+
+    /// Takes what the daemon now says that is allowed.
+    pub(super) fn take_rule(&mut self, rule: Rule) {
+        if let Some(terms) = &mut self.terms {
+            terms.rule = rule;
+        }
     }
 
     /// Takes the rule out of the next operation that has come, if it is one; everything else is of calls
@@ -51,7 +66,8 @@ impl Connection {
     fn pass_over(&mut self) -> Result<Option<usize>, Fail> {
         match parse::server_op(&self.input, &LIMITS) {
             Ok(Step::Op(ServerOp::Info(json), used)) => {
-                self.rule = rule(json);
+                let rule = rule(json);
+                self.take_rule(rule);
                 Ok(Some(used))
             }
             Ok(Step::Op(ServerOp::Err(_), _)) => Err(Fail::Broken(Reason::Refused)),

@@ -1,36 +1,72 @@
-//! The daemon's greeting (INFO) and ours (CONNECT).
+//! The daemon's greeting (INFO) and ours (CONNECT). What may be sent without it stands in link/ahead.rs.
 
 use super::allowed::rule;
 use super::{BACKOFF, Connection, Fail, LIMITS, STALL, Wait, now, stalled};
 use crate::counters::Reason;
 use crate::socket::For;
 use rowcall_wire::parse::{self, ServerOp, Step};
+use rowcall_wire::rule::Rule;
 use rowcall_wire::{VERSION_TAG, encode};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The daemon's version, as its greeting told. Locked for a copy of a few bytes, never across a call.
-static DAEMON_VERSION: Mutex<Option<String>> = Mutex::new(None);
+/// What the latest greeting said. Locked for a copy of a few bytes, never across a call.
+static LATEST: Mutex<Option<Terms>> = Mutex::new(None);
+
+/// What a daemon says of itself.
+#[derive(Clone)]
+pub(super) struct Terms {
+    /// Its version.
+    version: Option<String>,
+    /// The largest message it takes.
+    pub(super) max_payload: usize,
+    /// What SQL may publish to.
+    pub(super) rule: Rule,
+}
 
 /// The daemon's version, if one has greeted us.
 pub(crate) fn daemon_version() -> Option<String> {
-    DAEMON_VERSION.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    latest().as_ref()?.version.clone()
+}
+
+/// What the daemon said that greeted this process last.
+pub(super) fn latest_terms() -> Option<Terms> {
+    latest().clone()
+}
+
+fn latest() -> MutexGuard<'static, Option<Terms>> {
+    LATEST.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Connection {
     /// Makes sure that the daemon has greeted us. Its greeting tells how much it takes; and one
     /// that does not greet in time would not read either.
     pub(super) fn greeted(&mut self, patience: Duration) -> Result<(), Fail> {
-        if self.max_payload.is_some() {
+        if self.is_greeted && self.is_introduced {
             return Ok(());
         }
-        let result = self.await_greeting(patience);
-        // Whoever hangs up, or says something else, is not tried again at once.
-        if let Err(Fail::Broken(_)) = result {
-            BACKOFF.failed(now());
+        if !self.is_greeted {
+            let result = self.await_greeting(patience);
+            // Whoever hangs up, or says something else, is not tried again at once.
+            if let Err(Fail::Broken(_)) = result {
+                BACKOFF.failed(now());
+            }
+            result?;
+            STALL.is_over();
+            self.ahead = 0;
+            *latest() = self.terms.clone();
         }
-        result?;
-        STALL.is_over();
+        if !self.is_introduced {
+            self.put_introduction();
+            self.send()?;
+            self.frame.clear();
+            self.is_introduced = true;
+        }
+        Ok(())
+    }
+
+    /// Puts our greeting into the frame.
+    pub(super) fn put_introduction(&mut self) {
         let pid = std::process::id();
         let version = env!("CARGO_PKG_VERSION");
         let connect = format!(
@@ -38,9 +74,6 @@ impl Connection {
              \"protocol\":0,\"lang\":\"sql\",\"version\":\"{version}\",\"name\":\"mysqld {pid}\"}}"
         );
         encode::json_line(&mut self.frame, "CONNECT", &connect);
-        self.send()?;
-        self.frame.clear();
-        Ok(())
     }
 
     fn await_greeting(&mut self, patience: Duration) -> Result<(), Fail> {
@@ -58,24 +91,27 @@ impl Connection {
                 wait.slice(&self.socket, For::Input).map_err(stalled)?;
             }
         }
-        // A daemon that is full greets and refuses in one breath, and reads nothing more.
-        match parse::server_op(&self.input, &LIMITS) {
-            Ok(Step::Op(ServerOp::Err(_), _)) => Err(Fail::Broken(Reason::Refused)),
-            _ => Ok(()),
-        }
+        if self.taken_in() { Ok(()) } else { Err(Fail::Broken(Reason::Refused)) }
+    }
+
+    /// Whether the greeting was meant: a daemon that is full greets and refuses in one breath, and reads
+    /// nothing more.
+    pub(super) fn taken_in(&self) -> bool {
+        !matches!(parse::server_op(&self.input, &LIMITS), Ok(Step::Op(ServerOp::Err(_), _)))
     }
 
     /// Looks whether the greeting has come whole.
-    fn take_greeting(&mut self) -> Result<bool, Fail> {
+    pub(super) fn take_greeting(&mut self) -> Result<bool, Fail> {
         match parse::server_op(&self.input, &LIMITS) {
             Ok(Step::Op(ServerOp::Info(json), used)) => {
-                self.rule = rule(json);
-                self.max_payload =
-                    Some(json_number(json, "max_payload").unwrap_or(rowcall_wire::PAYLOAD_MAX));
                 self.server_id = json_text(json, "server_id").unwrap_or_default().to_owned();
                 let version = json_text(json, "version").and_then(|version| version.split_once(VERSION_TAG));
-                let version = version.map(|(_, ours)| ours.to_owned());
-                *DAEMON_VERSION.lock().unwrap_or_else(PoisonError::into_inner) = version;
+                self.terms = Some(Terms {
+                    version: version.map(|(_, ours)| ours.to_owned()),
+                    max_payload: json_number(json, "max_payload").unwrap_or(rowcall_wire::PAYLOAD_MAX),
+                    rule: rule(json),
+                });
+                self.is_greeted = true;
                 self.input.drain(..used);
                 Ok(true)
             }

@@ -18,14 +18,17 @@ impl Link {
         payload: &mut Vec<u8>,
     ) -> Result<(), Reason> {
         let mut wait = Wait::until(Instant::now() + timeout);
-        self.connected(greeting_wait(timeout), |connection| connection.begin_listening(filter))?;
+        self.connected(|connection| {
+            connection.greeted(greeting_wait(timeout))?;
+            connection.begin_listening(filter)
+        })?;
         let Some(connection) = &mut self.connection else { return Err(Reason::NoDaemon) };
         let sid = connection.sid().to_string();
         let result = connection
             .await_message(&mut wait, payload, |its, _| its == sid.as_bytes(), event)
             .map_err(|fail| connection.end_listening(fail));
         connection.give_back();
-        self.outcome(result)
+        self.closed_if_broken(result).map_err(Fail::reason)
     }
 }
 

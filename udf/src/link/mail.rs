@@ -24,7 +24,8 @@ impl Link {
         ticket: &mut String,
     ) -> Result<usize, Reason> {
         let (number, secret) = (TICKETS.fetch_add(1, Relaxed), secret());
-        let (sent, server_id) = self.connected(STALL_WAIT, |connection| {
+        let (sent, server_id) = self.connected(|connection| {
+            connection.greeted(STALL_WAIT)?;
             let ticket = ticket_text(&connection.server_id, number, secret);
             let inbox = [subject::MAIL, ticket.as_bytes()].concat();
             let sent = connection.put(subject, Some(&inbox), &|body| copy(body, payload))?;
@@ -47,7 +48,7 @@ impl Link {
         match result {
             // Only now may the daemon forget it. If it is not told, the reply stays until it is evicted.
             Ok(()) | Err(Reason::NoResponders | Reason::Failed) => {
-                let _ = self.publish(subject::TAKEN, |body| copy(body, ticket));
+                let _ = self.tell(subject::TAKEN, |body| copy(body, ticket));
             }
             // The daemon still waits for the reply, and would send it here, where perhaps nobody reads
             // any more: one that fills the socket would look like a subscriber who is too slow.

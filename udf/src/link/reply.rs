@@ -38,7 +38,8 @@ impl Link {
         reply: &mut Vec<u8>,
     ) -> Result<(), Reason> {
         let mut wait = Wait::until(Instant::now() + timeout);
-        self.connected(greeting_wait(timeout), |connection| {
+        self.connected(|connection| {
+            connection.greeted(greeting_wait(timeout))?;
             connection.request += 1;
             connection.put_subscription();
             let inbox = connection.inbox_subject();
@@ -52,7 +53,7 @@ impl Link {
         let is_reply = |_: &[u8], message: &Message<'_>| message.subject == inbox.as_bytes();
         let result = connection.await_message(&mut wait, reply, is_reply, take);
         connection.give_back();
-        self.outcome(result)
+        self.closed_if_broken(result).map_err(Fail::reason)
     }
 }
 
@@ -121,7 +122,8 @@ impl Connection {
             Ok(Step::Op(ServerOp::Msg { sid, message }, used)) if is_meant(sid, &message) => (message, used),
             Ok(Step::Op(ServerOp::Err(_), _)) => return Err(Fail::Broken(Reason::Refused)),
             Ok(Step::Op(ServerOp::Info(json), used)) => {
-                self.rule = rule(json);
+                let rule = rule(json);
+                self.take_rule(rule);
                 return Ok(Some(Next::Other(used)));
             }
             // What an earlier call waited for, and came too late; or nothing that concerns us.
