@@ -4,6 +4,7 @@
 # make bench   the speed goals, each beside its peer (ONLY="streams sql" runs some of them)
 # make soak    what takes too long for make test (ONLY="faults" runs some of it)
 # make install the programs and the library below PREFIX, the configuration in /etc/rowcall
+# make deb     Debian's packages of them, in target/deb
 # On Debian each installs what it misses (sudo only when not root).
 
 PREFIX ?= /usr/local
@@ -18,7 +19,7 @@ LIBRARY := rowcall_$(subst .,_,$(VERSION)).so
 # are busy themselves, so not many more.
 export RUST_TEST_THREADS ?= 3
 
-.PHONY: build debug release demo test check tests servers clients e2e fuzz bench soak install files
+.PHONY: build debug release demo test check tests servers clients e2e fuzz bench soak install files deb
 
 build:
 	tests/packages.sh build
@@ -51,6 +52,7 @@ tests:
 servers:
 	tests/packages.sh test
 	tests/servers.sh $(CACHE)/servers || test -z "$$CI"
+	tests/debian.sh $(CACHE)/debian || test -z "$$CI"
 
 clients:
 	tests/packages.sh test
@@ -75,7 +77,7 @@ install: $(PROFILE)
 
 debug: build
 
-# What is installed, from what was built (PROFILE=debug for the quick build).
+# What is installed, from what was built (PROFILE=debug for the quick build). Packages are made of the same.
 files:
 	install -D -m 755 $(BUILT)/rowcalld $(BUILT)/rowcall -t $(DESTDIR)$(PREFIX)/bin
 	install -D -m 644 $(BUILT)/librowcall.so $(DESTDIR)$(PREFIX)/lib/rowcall/$(LIBRARY)
@@ -94,3 +96,7 @@ files:
 	sed 's,/usr/bin/,$(PREFIX)/bin/,' dist/rowcalld.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/rowcalld.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/rowcalld.service
 	test -e $(DESTDIR)/etc/rowcall/rowcalld.toml || install -D -m 644 dist/rowcalld.toml -t $(DESTDIR)/etc/rowcall
+
+deb: $(PROFILE)
+	tests/packages.sh deb
+	dist/deb.sh $(PROFILE) $(TARGET)/deb

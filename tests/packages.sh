@@ -1,28 +1,32 @@
 #!/bin/sh
 # Installs from Debian's packages what is missing for building, for the demo, the tests or the
-# benchmarks. Usage: tests/packages.sh build|demo|test|fuzz|bench
+# benchmarks. Usage: tests/packages.sh build|deb|demo|test|fuzz|bench
 # It touches nothing when all is there, uses sudo only when not root, and makes no database service:
 # MariaDB's packages are the "core" ones, which hold the programs alone. (Only PostgreSQL, for the
 # benchmarks, has none such.)
 set -eu
 
 build='gcc libc6-dev make pkg-config libmariadb-dev'
+# dpkg-dev tells which packages a program needs.
+deb="$build dpkg-dev"
 demo="$build mariadb-server-core mariadb-client-core"
 # MySQL's own packages come by tests/servers.sh, which unpacks them instead of installing them.
 # Official clients, and what tests/clients.sh needs to bring others.
 clients='libnats-dev golang-go golang-github-nats-io-go-nats-dev python3-venv'
-test="$demo nats-server sysbench curl php-cli chromium debian-archive-keyring ca-certificates g++ $clients"
+# debootstrap brings a Debian to install our own packages in.
+test="$demo dpkg-dev debootstrap nats-server sysbench curl php-cli chromium debian-archive-keyring ca-certificates g++ $clients"
 # libFuzzer is C++.
 fuzz="$build g++"
 bench="$demo nats-server postgresql"
 
 case ${1-} in
     build) wanted=$build ;;
+    deb) wanted=$deb ;;
     demo) wanted=$demo ;;
     test) wanted=$test ;;
     fuzz) wanted=$fuzz ;;
     bench) wanted=$bench ;;
-    *) echo "usage: tests/packages.sh build|demo|test|fuzz|bench" >&2; exit 2 ;;
+    *) echo "usage: tests/packages.sh build|deb|demo|test|fuzz|bench" >&2; exit 2 ;;
 esac
 
 if ! command -v apt-get >/dev/null; then

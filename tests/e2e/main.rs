@@ -40,6 +40,7 @@ mod monitoring_pages;
 mod official_client;
 mod official_clients;
 mod old_server;
+mod packages;
 mod page;
 mod protocol;
 mod replication;
