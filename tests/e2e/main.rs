@@ -52,6 +52,7 @@ mod sysbench;
 mod tidy;
 mod tls;
 mod users;
+mod versions;
 mod wait;
 mod watch;
 mod websocket;
