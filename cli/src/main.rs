@@ -2,6 +2,7 @@
 //! subcommand has a file of its own.
 
 mod address;
+mod bench;
 mod change;
 mod client;
 mod command;
@@ -10,6 +11,7 @@ mod context;
 mod credentials;
 mod crew;
 mod doctor;
+mod drain;
 mod exec;
 mod failure;
 mod forward;
@@ -23,6 +25,7 @@ mod notify;
 mod output;
 mod parked;
 mod payload;
+mod progress;
 mod reply;
 mod request;
 mod schema;
@@ -102,8 +105,12 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Show how the outbox and the consumers do
     Status(status::Status),
+    /// Wait until nothing waits any more
+    Drain(drain::Drain),
     /// Show what goes through the daemon, live
     Top(top::Top),
+    /// Measure what this machine does, for comparison
+    Bench(bench::Bench),
     /// Make what the daemon's file of users holds: hashes of passwords, tokens
     User(user::User),
     /// Print what a shell needs to complete command lines
@@ -122,7 +129,7 @@ listen, notify, request, reply, exec, forward and top speak to the daemon,
 rowcalld: found with --server, ROWCALL_SERVER or a context, else at
 unix:/run/rowcall/rowcall.sock. user, completions and man speak to nobody, the
 others to the database server, with the flags and option files of the mysql and
-mariadb clients; doctor to both.
+mariadb clients; doctor and bench to both.
 
 Exit codes:
   0  done, or left with Ctrl-C
@@ -165,6 +172,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Parked(parked) => parked.run(json),
         Command::Doctor(doctor) => doctor.run(json),
         Command::Status(status) => status.run(json),
+        Command::Drain(drain) => drain.run(json),
+        Command::Bench(bench) => bench.run(json),
         Command::Top(top) => top.run(json),
         Command::User(user) => user.run(json),
         Command::Completions(completions) => completions.run(Arguments::command()),

@@ -11,6 +11,7 @@ mod trigger;
 
 use crate::failure::Failure;
 use crate::install::ask;
+use crate::progress::Progress;
 use crate::server::{HEADING, ServerArgs};
 use crate::{output, schema, span};
 pub(crate) use catalog::Catalog;
@@ -121,7 +122,9 @@ impl Watch {
             return self.print(&mut catalog, &tables);
         }
         self.check_mode(&mut catalog)?;
-        for table in &tables {
+        let progress = Progress::new(tables.len() as u64);
+        for (done, table) in (0..).zip(&tables) {
+            progress.at(done, &table.to_string());
             let columns = catalog.columns(table)?;
             let plan = self.plan(&mut catalog, table, &columns)?;
             if plan.mode == Mode::Committed && !catalog.is_transactional(table)? {
@@ -130,8 +133,10 @@ impl Watch {
                 )));
             }
             let again = catalog.put(table, &plan, &columns)?;
-            say(&mut catalog, table, &plan, if again { "changed" } else { "watched" }, json)?;
+            let done = if again { "changed" } else { "watched" };
+            progress.without(|| say(&mut catalog, table, &plan, done, json))?;
         }
+        drop(progress);
         if !json {
             eprintln!("{BLIND}");
             if self.mode == Mode::Committed && !catalog.is_read()? {

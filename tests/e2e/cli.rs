@@ -6,6 +6,7 @@ mod desk;
 mod help;
 mod secrecy;
 mod top;
+mod waiting;
 mod worker;
 
 use desk::{Desk, interrupt, json, rowcall, run, until};

@@ -10,8 +10,8 @@ use std::thread;
 use tempfile::TempDir;
 
 /// Subcommands that speak to the database server; the others speak to the daemon.
-const DATABASE: [&str; 8] =
-    ["install", "uninstall", "consumer", "parked", "status", "doctor", "watch", "unwatch"];
+const DATABASE: [&str; 10] =
+    ["install", "uninstall", "consumer", "parked", "status", "drain", "bench", "doctor", "watch", "unwatch"];
 
 /// A server and its daemon. They end in this order, and their folder goes last.
 pub struct Site {

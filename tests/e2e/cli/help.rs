@@ -178,6 +178,10 @@ fn each_example_does_what_it_says() {
     let worker =
         Child::start("worker", &mut machine.shell("exec rowcall reply shop.approve -- ./approve.sh"));
     worker.says("answering");
+    // Sends mail, so that nothing waits for ever.
+    let mailer =
+        Child::start("mailer", &mut machine.shell("exec rowcall exec --consumer mail -- ./send-mail.sh"));
+    mailer.says("running");
     let mut subcommands = subcommands();
     let mut wide = Vec::new();
     // The last thing that is done with an installation.
