@@ -27,6 +27,7 @@ mod committed_servers;
 mod configuration;
 mod consumers;
 mod consumers_cli;
+mod containers;
 mod doctor;
 mod examples;
 mod faults;

@@ -45,6 +45,8 @@ impl Root {
         }
         let root = Root { folder: harness::folder() };
         succeeds(Command::new("cp").arg("-a").arg(from).arg(root.path("")));
+        // It need not survive a crash.
+        fs::write(root.path("etc/dpkg/dpkg.cfg.d/quick"), "force-unsafe-io\n").unwrap();
         Some(root)
     }
 
