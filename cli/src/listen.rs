@@ -3,10 +3,14 @@
 
 use crate::address::{DAEMON, DaemonArgs};
 use crate::failure::Failure;
+use crate::monitor::{HttpUrl, Monitor};
 use crate::output::{self, Color, Style};
 use crate::settle;
+use crate::since::{self, CaughtUp};
+use crate::span;
 use crate::subscription::Subscription;
 use clap::Args;
+use jiff::{Timestamp, Zoned};
 use rowcall_wire::subject;
 
 const AFTER_HELP: &str = "\
@@ -14,11 +18,15 @@ Examples:
   rowcall listen 'shop.orders.>'
   rowcall listen --json -n 1 shop.orders.created
   rowcall listen --consumer mail
+  rowcall listen --since 10m 'shop.>'
 
 A message is shown as time, subject, payload, and headers in brackets if it has
 any; an event of a watched table as what has become of the row: + new, - gone,
 ~ old → new. With --json it is an object with time, subject, payload (or
-payload_base64, if it is no text), reply and headers.";
+payload_base64, if it is no text), reply and headers.
+
+--since shows what some durable consumer has not settled yet; other events are
+gone once they were handed on. It asks the daemon over HTTP (--http).";
 
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
@@ -41,12 +49,19 @@ pub(crate) struct Listen {
     #[arg(long, short = 'n', value_name = "N")]
     count: Option<u64>,
 
+    /// First show what was committed in so long a time and still waits for a durable consumer
+    #[arg(long, value_name = "TIME", value_parser = span::parse, conflicts_with = "consumer")]
+    since: Option<u64>,
+
     /// When to show colours
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     color: Color,
 
     #[command(flatten, next_help_heading = DAEMON)]
     daemon: DaemonArgs,
+
+    #[command(flatten)]
+    http: HttpUrl,
 }
 
 impl Listen {
@@ -60,14 +75,31 @@ impl Listen {
         let mut subscription = Subscription::new(&self.daemon, &subjects, queue)?;
         eprintln!("listening to {}", subjects.join(", "));
         let mut left = self.count.unwrap_or(u64::MAX);
+        // Subscribed already: nothing falls between what was and what comes.
+        let missed = self.missed(&subjects)?;
+        for event in missed.iter().flat_map(|missed| &missed.events).take(left as usize) {
+            output::message(event, style, &since::time(event))?;
+            left -= 1;
+        }
         while left > 0 {
             let Some(message) = subscription.next()? else { break };
-            output::message(&message, style)?;
+            if missed.as_ref().is_some_and(|missed| missed.has(&message)) {
+                continue;
+            }
+            output::message(&message, style, &Zoned::now())?;
             if settle::is_event(&message) {
                 settle::acknowledge(&message, subscription.publisher())?;
             }
             left -= 1;
         }
         Ok(())
+    }
+
+    /// What --since asks for.
+    fn missed(&self, subjects: &[String]) -> Result<Option<CaughtUp>, Failure> {
+        let Some(span) = self.since else { return Ok(None) };
+        let since = Timestamp::now().as_millisecond().saturating_sub(i64::try_from(span).unwrap_or(i64::MAX));
+        let since = Timestamp::from_millisecond(since).unwrap_or(Timestamp::MIN);
+        CaughtUp::ask(&Monitor::new(&self.http, &self.daemon)?, subjects, since).map(Some)
     }
 }

@@ -31,6 +31,7 @@ mod request;
 mod schema;
 mod server;
 mod settle;
+mod since;
 mod span;
 mod status;
 mod stream;

@@ -9,8 +9,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use serde_json::Value;
+use std::io::{BufRead, BufReader};
 use std::time::Duration;
 use ureq::Agent;
+use ureq::Body;
+use ureq::http::Response;
 
 /// Where it is unless anybody says otherwise.
 const HTTP_DEFAULT: &str = "http://127.0.0.1:8222";
@@ -55,24 +58,47 @@ impl Monitor {
 
     /// The same; nothing where the daemon says that it has none.
     pub(crate) fn page_if_there(&self, path: &str) -> Result<Option<Value>, Failure> {
-        let url = format!("{}{path}", self.url);
-        let failed = |why: &dyn std::fmt::Display| Failure::daemon(format!("{url}: {why}"));
-        let mut request = self.agent.get(&url);
-        if let Some(authorization) = &self.authorization {
-            request = request.header("Authorization", authorization);
+        let mut response = self.get(path, &[])?;
+        let text = response.body_mut().read_to_string().map_err(|error| self.failed(path, &error))?;
+        if response.status() == 404 {
+            return Ok(None);
+        }
+        serde_json::from_str(&text).map(Some).map_err(|error| self.failed(path, &error))
+    }
+
+    /// A stream of events, of what has an id above this one.
+    pub(crate) fn stream(&self, path: &str, after: u64) -> Result<impl BufRead + use<>, Failure> {
+        let response = self.get(path, &[("Last-Event-ID", &after.to_string())])?;
+        if response.status() == 404 {
+            return Err(self.failed(path, &"there is no such page"));
+        }
+        Ok(BufReader::new(response.into_body().into_reader()))
+    }
+
+    fn get(&self, path: &str, headers: &[(&str, &str)]) -> Result<Response<Body>, Failure> {
+        let mut request = self.agent.get(format!("{}{path}", self.url));
+        let authorization = self.authorization.as_deref().map(|value| ("Authorization", value));
+        for (name, value) in headers.iter().copied().chain(authorization) {
+            request = request.header(name, value);
         }
         let mut response = request.call().map_err(|error| {
-            failed(&error)
-                .with("\n  Is rowcalld running? Its HTTP port is named with --http or ROWCALL_HTTP.")
+            let advice = "\n  Is rowcalld running? Its HTTP port is named with --http or ROWCALL_HTTP.";
+            self.failed(path, &error).with(advice)
         })?;
-        let status = response.status().as_u16();
-        let text = response.body_mut().read_to_string().map_err(|error| failed(&error))?;
-        match status {
-            200 => serde_json::from_str(&text).map(Some).map_err(|error| failed(&error)),
-            404 => Ok(None),
-            401 => Err(failed(&"one has to log in (--user with --password-file, or --token-file)")),
-            _ => Err(failed(&format!("{status} {}", text.trim()))),
+        match response.status().as_u16() {
+            200 | 404 => Ok(response),
+            401 => {
+                Err(self.failed(path, &"one has to log in (--user with --password-file, or --token-file)"))
+            }
+            status => {
+                let text = response.body_mut().read_to_string().unwrap_or_default();
+                Err(self.failed(path, &format!("{status} {}", text.trim())))
+            }
         }
+    }
+
+    fn failed(&self, path: &str, why: &dyn std::fmt::Display) -> Failure {
+        Failure::daemon(format!("{}{path}: {why}", self.url))
     }
 }
 

@@ -46,12 +46,11 @@ impl Style {
     }
 }
 
-/// Shows a message that has just come.
-pub(crate) fn message(message: &Received, style: Style) -> Result<(), Failure> {
-    let now = Zoned::now();
+/// Shows a message, of this time.
+pub(crate) fn message(message: &Received, style: Style, time: &Zoned) -> Result<(), Failure> {
     line(&match style {
-        Style::Programs => for_programs(message, &now),
-        Style::People(paint) => for_people(message, &now, paint),
+        Style::Programs => for_programs(message, time),
+        Style::People(paint) => for_people(message, time, paint),
     })
 }
 

@@ -10,6 +10,7 @@ use crate::settle::{self, Verdict};
 use crate::subscription::Subscription;
 use crate::{command, crew};
 use clap::Args;
+use jiff::Zoned;
 use rowcall_wire::{Message, headers};
 use std::io;
 use std::process::Stdio;
@@ -61,7 +62,7 @@ impl Reply {
         let mut subscription = Subscription::new(&self.daemon, &filters, Some(&self.queue))?;
         eprintln!("answering {} with {}", self.subject, self.command.join(" "));
         let style = Style::new(json, Color::Auto);
-        let show = |request: &Received| output::message(request, style);
+        let show = |request: &Received| output::message(request, style, &Zoned::now());
         let tally = crew::run(&mut subscription, self.jobs, u64::MAX, show, |work| {
             match settle::is_event(&work.message) {
                 true => Ok(self.process(&work.message, json)),

@@ -5,6 +5,7 @@ mod contexts;
 mod desk;
 mod help;
 mod secrecy;
+mod since;
 mod top;
 mod waiting;
 mod worker;

@@ -79,7 +79,7 @@ fn closed(patient: &Patient, path: &Path) -> Result<Option<Finding>, Trouble> {
     Ok(process.account().obstacle(&places).map(|place| {
         Finding::fault(
             format!("the server's account may not use the socket, because of {place}."),
-            "Run rowcalld in the server's group (Group=mysql in its unit), or name that with socket_group.",
+            "Its group must be the server's: SocketGroup= in rowcalld.socket, or socket_group in the daemon's configuration.",
         )
     }))
 }

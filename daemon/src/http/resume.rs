@@ -16,6 +16,8 @@ use rowcall_wire::Message;
 
 /// Said when a stream cannot go on where an earlier one has ended.
 const NO_OUTBOX: &[u8] = b": not resumed, as this daemon reads no outbox\n\n";
+/// Said when everything was sent that was found: what follows is new.
+const RESUMED: &[u8] = b": resumed\n\n";
 /// Said when more has waited than was looked at.
 const INCOMPLETE: &[u8] = b": resumed; of what has waited longest not everything was looked at\n\n";
 
@@ -84,6 +86,9 @@ impl Daemon {
         }
         if !recalled.complete {
             bytes.extend_from_slice(INCOMPLETE);
+        }
+        if !recalled.more {
+            bytes.extend_from_slice(RESUMED);
         }
         self.reply(key, &bytes);
         // The rest is for its next stream, which begins where this one ends.

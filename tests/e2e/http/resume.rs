@@ -22,10 +22,16 @@ fn listen_after(daemon: &Daemon, id: u64) -> Http {
     http
 }
 
+/// Said once, when everything was sent that was found.
+const RESUMED: &str = ": resumed\n\n";
+
 /// The id and the data of the next event.
 #[track_caller]
 fn event(http: &mut Http) -> (u64, String) {
-    let event = String::from_utf8(http.until(b"\n\n")).unwrap();
+    let mut event = String::from_utf8(http.until(b"\n\n")).unwrap();
+    if event == RESUMED {
+        event = String::from_utf8(http.until(b"\n\n")).unwrap();
+    }
     let (id, data) =
         event.strip_prefix("id: ").unwrap_or_else(|| panic!("{event:?}")).split_once('\n').unwrap();
     (id.parse().unwrap(), data.trim_end().strip_prefix("data: ").unwrap().to_owned())
