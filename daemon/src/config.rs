@@ -30,6 +30,10 @@ pub struct Flags {
     #[arg(long, value_name = "PATH", env = "ROWCALL_SOCKET")]
     pub socket: Option<Place>,
 
+    /// The group that may use that socket besides its owner: the database server's
+    #[arg(long, value_name = "GROUP", env = "ROWCALL_SOCKET_GROUP")]
+    pub socket_group: Option<String>,
+
     /// Where NATS clients connect, or "none"; port 0 takes a free one and logs it
     #[arg(long, value_name = "HOST:PORT", env = "ROWCALL_LISTEN")]
     pub listen: Option<Address>,
@@ -221,6 +225,7 @@ impl Config {
             None => Config::default(),
         };
         config.socket = flags.socket.unwrap_or(config.socket);
+        config.socket_group = flags.socket_group.or(config.socket_group);
         config.listen = flags.listen.unwrap_or(config.listen);
         config.http = flags.http.unwrap_or(config.http);
         config.outbox = flags.outbox.unwrap_or(config.outbox);

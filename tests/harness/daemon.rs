@@ -70,7 +70,9 @@ impl Daemon {
 
     /// Takes out of a command's environment what says something to a daemon.
     pub(crate) fn silence(command: &mut Command) {
-        for name in ["SOCKET", "LISTEN", "HTTP", "OUTBOX", "USERS", "CONFIG", "LOG", "ALLOW_REMOTE"] {
+        for name in
+            ["SOCKET", "SOCKET_GROUP", "LISTEN", "HTTP", "OUTBOX", "USERS", "CONFIG", "LOG", "ALLOW_REMOTE"]
+        {
             command.env_remove(format!("ROWCALL_{name}"));
         }
     }
