@@ -4,6 +4,7 @@
 # make bench   the speed goals, each beside its peer (ONLY="streams sql" runs some of them)
 # make soak    what takes too long for make test (ONLY="faults" runs some of it)
 # make install the programs and the library below PREFIX, the configuration in /etc/rowcall
+# make pictures the session and the picture of the page that README.md shows, made anew of the real thing
 # make deb     Debian's packages of them, in target/deb
 # On Debian each installs what it misses (sudo only when not root).
 
@@ -19,7 +20,7 @@ LIBRARY := rowcall_$(subst .,_,$(VERSION)).so
 # are busy themselves, so not many more.
 export RUST_TEST_THREADS ?= 3
 
-.PHONY: build debug release demo test check tests servers clients e2e fuzz bench soak install files deb
+.PHONY: build debug release demo test check tests servers clients e2e fuzz bench soak install files pictures deb
 
 build:
 	tests/packages.sh build
@@ -71,6 +72,10 @@ bench: release
 
 soak: release servers
 	ROWCALL_BUILD=$(abspath $(TARGET))/release cargo test --release -p rowcall-tests --test soak -- $(ONLY)
+
+pictures: tests servers
+	ROWCALL_PICTURES=1 cargo test --workspace --test e2e -- readme::session page::portrait
+	cp target/screenshots/portrait.png docs/page.png
 
 install: $(PROFILE)
 	@$(MAKE) --no-print-directory files

@@ -44,6 +44,7 @@ mod old_server;
 mod packages;
 mod page;
 mod protocol;
+mod readme;
 mod replication;
 mod request;
 mod sabotage;
