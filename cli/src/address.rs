@@ -41,6 +41,11 @@ pub(crate) struct DaemonUrl {
 }
 
 impl DaemonArgs {
+    /// Whether the context says where the daemon is, if anybody does.
+    pub(crate) fn is_of_context(&self) -> bool {
+        self.url.server.is_none()
+    }
+
     /// Where the daemon is, and as whom to speak to it, as flags, environment and context say. What the context
     /// knows is for the daemon that it names: no other one is shown its password.
     pub(crate) fn resolved(&self) -> Result<(Address, Credentials), Failure> {
@@ -120,6 +125,18 @@ impl Address {
             _ => "Is rowcalld running? If it listens elsewhere, say where with --server.",
         };
         format!("cannot reach the daemon at {place}: {error}\n  {advice}")
+    }
+}
+
+impl Place {
+    /// Whether it is on this machine, as far as its name says.
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            Place::Unix(_) => true,
+            Place::Tcp(host, _) => {
+                host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+            }
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //! How Rowcall does beside others is measured by `make bench`.
 
 use crate::address::{DAEMON, DaemonArgs, DaemonUrl};
-use crate::client::{Client, Next};
+use crate::client::Client;
+use crate::echo;
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Progress;
@@ -10,15 +11,11 @@ use crate::request::random;
 use crate::server::{HEADING, ServerArgs};
 use clap::Args;
 use rowcall_mysql::{Connection, quoted};
-use rowcall_wire::Message;
 use serde_json::{Value, json};
 use std::fs;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
-
-/// The subscription: the only one of its connection.
-const SID: u64 = 1;
 
 /// Bytes of each payload: about a row as JSON.
 const PAYLOAD: usize = 100;
@@ -116,10 +113,7 @@ impl Bed {
         let mut sql = bench.server.connect()?;
         let subject = format!("rowcall.bench.{:016x}", random());
         let daemon = DaemonArgs::from(bench.daemon.clone());
-        let mut client = Client::connect(&daemon)?;
-        client.subscribe(&format!("{subject}.*"), None, SID)?;
-        client.flush()?;
-        let heard = answer(client);
+        let heard = echo::start(Client::connect(&daemon)?, &subject)?;
         sql.query("SET autocommit = 1").map_err(|error| refused(&error))?;
         Ok(Bed { sql, subject, heard, rounds: bench.rounds })
     }
@@ -213,23 +207,6 @@ impl Bed {
         }
         Ok(last)
     }
-}
-
-/// Answers what is asked, and tells when something else came; it ends with the command.
-fn answer(mut client: Client) -> Receiver<Instant> {
-    let (tell, heard) = mpsc::channel();
-    thread::spawn(move || {
-        while let Ok(Next::Message(message)) = client.next(None) {
-            let done = match &message.reply {
-                Some(reply) => client.publisher().publish(&Message::plain(reply, &message.payload)).is_ok(),
-                None => tell.send(Instant::now()).is_ok(),
-            };
-            if !done {
-                break;
-            }
-        }
-    });
-    heard
 }
 
 impl Times {

@@ -70,9 +70,7 @@ impl Credentials {
         if self.user.is_none() && self.token_file.is_none() && variable("ROWCALL_TOKEN").is_none() {
             self.user = context.user.clone();
             self.token_file = context.token_file.clone();
-            if variable("ROWCALL_PASSWORD").is_none() {
-                self.password_file = context.password_file.clone();
-            }
+            self.password_file = context.password_file.clone();
         }
         if self.tls_cert.is_none() {
             (self.tls_cert, self.tls_key) = (context.tls_cert.clone(), context.tls_key.clone());

@@ -52,10 +52,12 @@ const AFTER_HELP: &str = "\
 Example:
   sudo rowcall doctor
 
-It changes nothing: it publishes a few messages to rowcall.doctor.> and hears
-them itself. Run it as root on the server's machine, or it cannot look at
-everything; it says what it could not see. As whom to speak to the daemon is
-said by ROWCALL_USER, ROWCALL_PASSWORD and the like.
+It changes no setting and no table of yours. It publishes a few messages to
+rowcall.doctor.> and hears them itself, and so does whoever listens to >; none
+is committed that a durable consumer would get. Run it as root on the server's
+machine, or it cannot look at everything; it says what it could not see. As
+whom to speak to the daemon is said by ROWCALL_USER, ROWCALL_PASSWORD and the
+like, or by a context.
 
 Exit code: 0 if nothing is at fault (warnings do not count), 1 otherwise, 6 if
 the database server cannot be reached.";
@@ -89,16 +91,17 @@ impl Doctor {
         let count = |level| worst.iter().filter(|&&one| one == level).count();
         let (faults, warnings) = (count(Level::Fault), count(Level::Warning));
         if let Style::People(_) = style {
-            output::line(&summary(faults, warnings))?;
+            output::line(&summary(faults, warnings, count(Level::Unseen)))?;
         }
         if faults > 0 { Err(Failure::told()) } else { Ok(()) }
     }
 }
 
-fn summary(faults: usize, warnings: usize) -> String {
+fn summary(faults: usize, warnings: usize, unseen: usize) -> String {
     let many = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
     match (faults, warnings) {
-        (0, 0) => "\nAll is well.".to_owned(),
+        (0, 0) if unseen == 0 => "\nAll is well.".to_owned(),
+        (0, 0) => "\nAll that could be looked at is well.".to_owned(),
         _ => format!("\n{}, {}.", many(faults, "fault"), many(warnings, "warning")),
     }
 }

@@ -12,6 +12,7 @@ mod credentials;
 mod crew;
 mod doctor;
 mod drain;
+mod echo;
 mod exec;
 mod failure;
 mod forward;

@@ -37,16 +37,38 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
+    /// What a context knows of a daemon goes to the HTTP port that the same context names, and to no other.
     pub(crate) fn new(http: &HttpUrl, daemon: &DaemonArgs) -> Result<Monitor, Failure> {
-        let (_, credentials) = daemon.resolved()?;
-        let url = http.http.as_deref().or(context::current().http.as_deref()).unwrap_or(HTTP_DEFAULT);
+        let (address, resolved) = daemon.resolved()?;
+        let of_context = if daemon.is_of_context() { context::current().http.as_deref() } else { None };
+        let (url, credentials) = match (http.http.as_deref(), of_context) {
+            (Some(url), _) => (url, daemon.credentials.clone()),
+            (None, Some(url)) => (url, resolved),
+            (None, None) if address.place.is_local() => (HTTP_DEFAULT, daemon.credentials.clone()),
+            (None, None) => {
+                return Err(Failure::usage(format!(
+                    "where is the HTTP port of {}? Name it with --http, or as http in the context",
+                    address.place
+                )));
+            }
+        };
+        let login = match credentials.login()? {
+            login if login == Login::default() => address.login,
+            login => login,
+        };
+        let url = url.trim_end_matches('/').to_owned();
+        if login != Login::default() && !is_private(&url) {
+            return Err(Failure::usage(format!(
+                "{url}: a password would be read by everybody on the way; use https://"
+            )));
+        }
         let config = Agent::config_builder()
             .timeout_global(Some(PATIENCE))
             .http_status_as_error(false)
+            .max_redirects(0)
             .tls_config(https::trust("--tls-ca", credentials.tls_ca())?)
             .build();
-        let url = url.trim_end_matches('/').to_owned();
-        Ok(Monitor { url, authorization: authorization(&credentials.login()?), agent: config.into() })
+        Ok(Monitor { url, authorization: authorization(&login), agent: config.into() })
     }
 
     /// A page, as JSON.
@@ -102,6 +124,19 @@ impl Monitor {
     }
 }
 
+/// Whether what is sent there is read by nobody on the way: in TLS, or within this machine.
+fn is_private(url: &str) -> bool {
+    url::Url::parse(url).is_ok_and(|url| {
+        let is_loopback = match url.host() {
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+            Some(url::Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        url.scheme() == "https" || is_loopback
+    })
+}
+
 fn authorization(login: &Login) -> Option<String> {
     match login {
         Login { token: Some(token), .. } => Some(format!("Bearer {token}")),
@@ -110,5 +145,18 @@ fn authorization(login: &Login) -> Option<String> {
             Some(format!("Basic {}", STANDARD.encode(both)))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_sent_where_nobody_reads_them() {
+        let private = ["https://db1:8222", "http://127.0.0.1:8222", "http://localhost", "http://[::1]:1"];
+        assert!(private.iter().all(|url| is_private(url)));
+        let open = ["http://db1:8222", "http://10.0.0.1", "http://localhost.example.org", "db1"];
+        assert!(!open.iter().any(|url| is_private(url)));
     }
 }

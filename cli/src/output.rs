@@ -162,7 +162,10 @@ pub(crate) fn events(number: u64) -> String {
 pub(crate) fn visible(bytes: &[u8]) -> String {
     let mut shown = String::new();
     for c in String::from_utf8_lossy(bytes).chars() {
-        if c.is_control() {
+        // Whatever turns the direction of writing could show another text than there is.
+        if c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);

@@ -1,6 +1,6 @@
 //! The database server on the command line, with the flags that its own clients have.
 
-use crate::context;
+use crate::context::{self, Database};
 use crate::failure::Failure;
 use clap::Args;
 use rowcall_mysql::{Connection, OptionFiles, Options};
@@ -70,15 +70,9 @@ impl ServerArgs {
             }
             None => None,
         };
-        let context = &context::current().database;
-        // Whoever says where it is says all of it.
+        // What the context knows is for the server that it names: no other one is shown its password.
         let is_placed = self.host.is_some() || self.port.is_some() || self.socket.is_some();
-        let place = if is_placed {
-            (self.host.clone(), self.port, self.socket.clone())
-        } else {
-            (context.host.clone(), context.port, context.socket.clone())
-        };
-        let (host, port, socket) = place;
+        let context = if is_placed { Database::default() } else { context::current().database.clone() };
         let defaults_file = self.defaults_file.as_ref().or(context.defaults_file.as_ref());
         let option_files = match defaults_file {
             _ if self.no_defaults => OptionFiles::None,
@@ -89,9 +83,9 @@ impl ServerArgs {
             None => OptionFiles::Usual,
         };
         Ok(Options {
-            host,
-            port,
-            socket,
+            host: self.host.clone().or(context.host),
+            port: self.port.or(context.port),
+            socket: self.socket.clone().or(context.socket),
             user: self.user.as_ref().or(context.user.as_ref()).cloned(),
             password,
             option_files,

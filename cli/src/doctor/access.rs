@@ -28,13 +28,19 @@ pub(crate) struct Place {
 const PASS: u32 = 0o1;
 const WRITE: u32 = 0o2;
 
-/// The file and the folders above it, the topmost first.
+/// The folders that its path leads through, the topmost first; where links lead from there; and the file itself.
 pub(crate) fn places(path: &Path) -> io::Result<Vec<Place>> {
     let place = |path: &Path| {
         let found = fs::metadata(path)?;
         Ok(Place { path: path.to_owned(), uid: found.uid(), gid: found.gid(), mode: found.mode() })
     };
-    let mut places = path.ancestors().map(place).collect::<io::Result<Vec<_>>>()?;
+    let real = fs::canonicalize(path)?;
+    // From below, so that the whole is turned around at the end.
+    let mut all: Vec<&Path> = real.ancestors().collect();
+    if real != path {
+        all.extend(path.ancestors().skip(1));
+    }
+    let mut places = all.into_iter().map(place).collect::<io::Result<Vec<_>>>()?;
     places.reverse();
     Ok(places)
 }
@@ -106,8 +112,12 @@ mod tests {
 
     #[test]
     fn the_places_of_a_path_begin_at_the_root() {
-        let places = places(Path::new("/proc/self")).unwrap();
-        let paths: Vec<_> = places.iter().map(|place| place.path.to_str().unwrap()).collect();
-        assert_eq!(paths, ["/", "/proc", "/proc/self"]);
+        let paths = |path: &str| {
+            let places = places(Path::new(path)).unwrap();
+            places.iter().map(|place| place.path.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(paths("/proc/1"), ["/", "/proc", "/proc/1"]);
+        let own = format!("/proc/{}", std::process::id());
+        assert_eq!(paths("/proc/self"), ["/", "/proc", "/", "/proc", &own], "and where the link leads");
     }
 }

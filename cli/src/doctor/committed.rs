@@ -7,6 +7,9 @@ use crate::schema;
 use crate::span;
 use crate::status::FRESH_S;
 
+/// Who holds the lock that a daemon has as long as it reads.
+const READER: &str = "SELECT IS_USED_LOCK('rowcall.reader')";
+
 const TABLES: [&str; 7] = ["consumers", "edition", "outbox", "parked", "pending", "retries", "status"];
 
 /// No such schema or table.
@@ -49,6 +52,13 @@ fn wrong_tables(engines: &[[String; 2]]) -> Vec<Finding> {
     if wrong.is_empty() { vec![Finding::ok("those of committed mode, all InnoDB")] } else { wrong }
 }
 
+/// Whether a daemon reads the outbox of this server.
+pub(super) fn is_read(patient: &mut Patient) -> bool {
+    !patient.settings.is_read_only()
+        && patient.has_tables()
+        && patient.value(READER).is_ok_and(|reader| reader.is_some())
+}
+
 /// The reader, and how fresh the numbers are that it writes down.
 pub(super) fn reader(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
     if !patient.has_tables() || patient.settings.is_read_only() {
@@ -58,7 +68,7 @@ pub(super) fn reader(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
     let waiting =
         number(patient.value("SELECT COUNT(*) FROM (SELECT 1 FROM rowcall.outbox LIMIT 100000) AS o")?);
     let waiting = events(waiting.unwrap_or_default());
-    if patient.value("SELECT IS_USED_LOCK('rowcall.reader')")?.is_none() {
+    if patient.value(READER)?.is_none() {
         return Ok(vec![Finding::fault(
             format!("no daemon reads the outbox: {waiting} in it, and nothing is delivered."),
             "rowcalld --outbox FILE, or `outbox` in its configuration; `rowcall install --outbox FILE` writes the file.",
@@ -74,14 +84,21 @@ pub(super) fn reader(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
         ),
         _ => Finding::ok(format!("a daemon reads the outbox; {waiting} in it")),
     }];
-    let parked = number(patient.value("SELECT COUNT(*) FROM rowcall.parked")?).unwrap_or_default();
-    if parked > 0 {
-        findings.push(Finding::note(
-            format!("{} given up", events(parked)),
-            "rowcall parked list says why, rowcall parked retry sends them again.",
-        ));
-    }
+    findings.extend(parked(patient).unwrap_or_else(|trouble| Some(trouble.into())));
     Ok(findings)
+}
+
+/// There may be millions, which nobody wants counted.
+fn parked(patient: &mut Patient) -> Result<Option<Finding>, Trouble> {
+    let count = patient.value("SELECT COUNT(*) FROM (SELECT 1 FROM rowcall.parked LIMIT 1000) AS p")?;
+    let count = count.and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
+    let more = if count == 1000 { "or more " } else { "" };
+    Ok((count > 0).then(|| {
+        Finding::note(
+            format!("{} {more}given up", events(count)),
+            "rowcall parked list says why, rowcall parked retry sends them again.",
+        )
+    }))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use super::finding::{Finding, Trouble};
 use super::patient::Patient;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -42,10 +43,12 @@ pub(super) fn check(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
         Confinement::AppArmor { profile, .. } => app_armor(profile),
         Confinement::SeLinux { domain } => se_linux(domain),
     }];
-    let denials: Vec<String> = logs().iter().flat_map(|log| denials(log)).map(str::to_owned).collect();
+    let logs = logs();
+    // The same one may stand in several of them.
+    let denials: BTreeSet<&str> = logs.iter().flat_map(|log| denials(log)).collect();
     if let Some(last) = denials.last() {
         findings.push(Finding::warning(
-            format!("the log tells of {} denials, the last one: {last}", denials.len()),
+            format!("the log tells of {} denials, one of them: {last}", denials.len()),
             "If they are from before the rules were changed, the round trip below succeeds.",
         ));
     }
@@ -101,8 +104,9 @@ fn denials(log: &str) -> impl Iterator<Item = &str> {
 
 /// Whatever of the logs may be read.
 fn logs() -> Vec<String> {
-    let journal =
-        Command::new("journalctl").args(["-k", "--since", "-1 day", "--no-pager", "-o", "cat"]).output();
+    let journal = Command::new("journalctl")
+        .args(["-k", "--since", "-1 day", "-n", "5000", "--no-pager", "-o", "cat"])
+        .output();
     let journal = journal.ok().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     LOGS.iter().filter_map(|path| tail(Path::new(path))).chain(journal).collect()
 }

@@ -11,6 +11,8 @@ pub(crate) enum Level {
     Ok,
     /// Worth knowing.
     Note,
+    /// Could not be looked at.
+    Unseen,
     /// It works, and promises less than it could, or will stop working one day.
     Warning,
     /// It does not work.
@@ -40,6 +42,9 @@ const WIDTH: usize = 80;
 /// And of what stands before the text.
 const MARGIN: usize = 20;
 
+/// Of that, how bad it is.
+const MARK: usize = 7;
+
 impl Finding {
     pub(crate) fn ok(found: impl Into<String>) -> Finding {
         Finding { level: Level::Ok, found: found.into(), advice: String::new() }
@@ -47,6 +52,10 @@ impl Finding {
 
     pub(crate) fn note(found: impl Into<String>, advice: impl Into<String>) -> Finding {
         Finding { level: Level::Note, found: found.into(), advice: advice.into() }
+    }
+
+    pub(crate) fn unseen(found: impl Into<String>, advice: impl Into<String>) -> Finding {
+        Finding { level: Level::Unseen, found: found.into(), advice: advice.into() }
     }
 
     pub(crate) fn warning(found: impl Into<String>, advice: impl Into<String>) -> Finding {
@@ -74,10 +83,10 @@ impl Finding {
             }
             Style::People(paint) => paint,
         };
-        let mark = format!("{:<5} ", self.level.name());
+        let mark = format!("{:<MARK$}", self.level.name());
         let mark = match self.level {
             Level::Ok => paint.green(&mark),
-            Level::Note => paint.dim(&mark),
+            Level::Note | Level::Unseen => paint.dim(&mark),
             Level::Warning => paint.yellow(&mark),
             Level::Fault => paint.red(&mark),
         };
@@ -85,7 +94,7 @@ impl Finding {
         if !self.advice.is_empty() {
             lines.extend(wrapped(&format!("> {}", visible(self.advice.as_bytes())), WIDTH - MARGIN));
         }
-        let room = MARGIN - 6;
+        let room = MARGIN - MARK;
         format!("{mark}{check:<room$}{}", lines.join(&format!("\n{:MARGIN$}", "")))
     }
 }
@@ -96,7 +105,7 @@ impl From<Trouble> for Finding {
             Trouble::Sql(error) => error.to_string(),
             Trouble::Other(why) => why,
         };
-        Finding::note(format!("not looked at: {why}"), "")
+        Finding::unseen(format!("not looked at: {why}"), "")
     }
 }
 
@@ -111,6 +120,7 @@ impl Level {
         match self {
             Level::Ok => "ok",
             Level::Note => "note",
+            Level::Unseen => "unseen",
             Level::Warning => "warn",
             Level::Fault => "FAULT",
         }
@@ -141,11 +151,11 @@ mod tests {
     fn people_read_lines_of_eighty_characters() {
         let finding = Finding::warning("word ".repeat(40).trim_end(), "x".repeat(30));
         let shown = finding.shown("durability", Style::People(Paint(false)));
-        assert!(shown.starts_with("warn  durability    word word"), "{shown}");
+        assert!(shown.starts_with("warn   durability   word word"), "{shown}");
         assert!(shown.lines().all(|line| line.chars().count() <= WIDTH), "{shown}");
         assert!(shown.ends_with(&format!("\n{:20}> {}", "", "x".repeat(30))), "{shown}");
         let shown = Finding::ok("yes").shown("reader", Style::People(Paint(false)));
-        assert_eq!(shown, "ok    reader        yes");
+        assert_eq!(shown, "ok     reader       yes");
     }
 
     #[test]

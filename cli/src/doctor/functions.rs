@@ -70,9 +70,8 @@ pub(super) fn library(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
         let path = folder.join(&library);
         let seen = patient.process.as_ref().and_then(|process| process.sees(&path));
         match seen {
-            None => {
-                findings.push(Finding::note(format!("{}: cannot be looked at from here", path.display()), ""))
-            }
+            None => findings
+                .push(Finding::unseen(format!("{}: cannot be looked at from here", path.display()), "")),
             Some(seen) if seen.is_file() => findings.push(Finding::ok(path.display().to_string())),
             Some(_) => findings.push(Finding::fault(
                 format!("{} is not there. The functions work until the server restarts.", path.display()),

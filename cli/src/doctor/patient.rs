@@ -70,6 +70,12 @@ impl Patient {
     }
 }
 
+/// Nothing that is asked waits long for a lock that somebody holds.
+const LOCKS: &str = "SET SESSION lock_wait_timeout = 5, innodb_lock_wait_timeout = 5";
+
 fn connect(options: &Options) -> Result<Connection, Failure> {
-    Connection::connect(options).map_err(|error| Failure::server("cannot connect to the server", &error))
+    let connected = Connection::connect(options);
+    let mut sql = connected.map_err(|error| Failure::server("cannot connect to the server", &error))?;
+    sql.query(LOCKS).map_err(|error| Failure::server(LOCKS, &error))?;
+    Ok(sql)
 }

@@ -18,6 +18,10 @@ impl Process {
     /// The one at the other end of this socket, if it is a Unix socket and the process can be seen from here.
     pub(crate) fn behind(socket: BorrowedFd<'_>) -> Option<Process> {
         let pid = getsockopt(&socket, PeerCredentials).ok()?.pid();
+        // Whoever began to listen is named: where that was systemd, it is not the server.
+        if pid <= 1 {
+            return None;
+        }
         let folder = PathBuf::from(format!("/proc/{pid}"));
         let status = fs::read_to_string(folder.join("status")).ok()?;
         Some(Process { name: field(&status, "Name").to_owned(), account: account_of(&status)?, folder })

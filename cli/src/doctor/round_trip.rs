@@ -1,20 +1,22 @@
 //! The proof: SQL asks, this command answers as a worker would, and both are timed. And the daemon, which they
 //! meet at.
 
-use super::finding::{Finding, Trouble};
+use super::committed;
+use super::finding::{Finding, Level, Trouble};
 use super::functions;
 use super::patient::Patient;
-use crate::client::{Client, Next};
-use crate::failure::Failure;
+use crate::client::Client;
+use crate::echo;
 use crate::request::random;
 use rowcall_mysql::{Connection, Error, quoted};
-use rowcall_wire::Message;
-use std::sync::mpsc::{self, Receiver, Sender};
+use rowcall_wire::subject;
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The subscription: the only one of its connection.
-const SID: u64 = 1;
+/// What helps who is not let in.
+const LOGIN: &str =
+    "Say who you are with ROWCALL_USER and ROWCALL_PASSWORD, with ROWCALL_TOKEN, or with a context.";
 
 /// Requests that are timed, and those before them that are not.
 const REQUESTS: usize = 20;
@@ -30,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(super) fn daemon(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
     let client = match Client::connect(&patient.daemon) {
         Ok(client) => client,
+        Err(failure) if failure.to_string().contains("Authorization") => {
+            return Ok(vec![Finding::unseen(format!("it wants to know who asks: {failure}"), LOGIN)]);
+        }
         Err(failure) => return Ok(vec![Finding::failure(&failure)]),
     };
     Ok(vec![match client.daemon_version() {
@@ -55,33 +60,23 @@ pub(super) fn measure(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
         return not("this command cannot reach the daemon");
     };
     let subject = format!("rowcall.doctor.{:016x}", random());
-    let heard = match answer(client, &subject) {
+    let heard = match echo::start(client, &subject) {
         Ok(heard) => heard,
-        Err(failure) => return Ok(vec![Finding::failure(&failure)]),
+        Err(failure) => {
+            let found = format!("not measured, as this command may not listen to {subject}.>: {failure}");
+            return Ok(vec![Finding::unseen(found, LOGIN)]);
+        }
     };
     let mut session = patient.connect()?;
-    let mut findings = vec![request(&mut session, &subject)?];
-    if patient.has_tables() && !patient.settings.is_read_only() {
-        findings.push(committed(&mut session, &subject, &heard)?);
+    let request = request(&mut session, &subject)?;
+    let is_answered = request.level == Level::Ok;
+    let mut findings = vec![request];
+    // What SQL may not publish would be parked.
+    if is_answered && committed::is_read(patient) {
+        let measured = committed(patient, &mut session, &subject, &heard);
+        findings.push(measured.unwrap_or_else(Finding::from));
     }
     Ok(findings)
-}
-
-/// Answers whatever is asked below the subject, and tells when something else came. It ends with the command.
-fn answer(mut client: Client, subject: &str) -> Result<Receiver<Instant>, Failure> {
-    client.subscribe(&format!("{subject}.>"), None, SID)?;
-    client.flush()?;
-    let (tell, heard) = mpsc::channel();
-    thread::spawn(move || while answer_next(&mut client, &tell).is_some() {});
-    Ok(heard)
-}
-
-fn answer_next(client: &mut Client, tell: &Sender<Instant>) -> Option<()> {
-    let Ok(Next::Message(message)) = client.next(None) else { return None };
-    match &message.reply {
-        Some(reply) => client.publisher().publish(&Message::plain(reply, b"here")).ok(),
-        None => tell.send(Instant::now()).ok(),
-    }
 }
 
 fn request(session: &mut Connection, subject: &str) -> Result<Finding, Trouble> {
@@ -114,7 +109,9 @@ fn no_answer(session: &mut Connection) -> Result<Finding, Error> {
         session.value("SELECT JSON_EXTRACT(CONVERT(rowcall_status() USING utf8mb4), '$.connect_errno')");
     let errno = errno.ok().flatten().unwrap_or_default();
     let (found, advice) = explained(&reason, &errno);
-    Ok(Finding::fault(format!("SQL asked and got no answer: {found} ({reason})."), advice))
+    let found = format!("SQL asked and got no answer: {found} ({reason}).");
+    // What was forbidden on purpose is no fault.
+    Ok(if reason == "forbidden" { Finding::note(found, advice) } else { Finding::fault(found, advice) })
 }
 
 fn explained(reason: &str, errno: &str) -> (String, &'static str) {
@@ -153,10 +150,25 @@ fn explained(reason: &str, errno: &str) -> (String, &'static str) {
     (found.to_owned(), advice)
 }
 
-/// How long after COMMIT an event is heard.
-fn committed(session: &mut Connection, subject: &str, heard: &Receiver<Instant>) -> Result<Finding, Trouble> {
+/// How long after COMMIT an event is heard. None is published that a consumer would get: its workers would do
+/// something with it.
+fn committed(
+    patient: &mut Patient,
+    session: &mut Connection,
+    subject: &str,
+    heard: &Receiver<Instant>,
+) -> Result<Finding, Trouble> {
+    let subject = format!("{subject}.committed");
+    let consumers: Vec<[String; 2]> = patient.rows("SELECT name, filter FROM rowcall.consumers")?;
+    let wants = |[_, filter]: &&[String; 2]| subject::matches(filter.as_bytes(), subject.as_bytes());
+    if let Some([name, _]) = consumers.iter().find(wants) {
+        return Ok(Finding::note(
+            format!("COMMIT until heard was not measured: the consumer {name} would get that event"),
+            "",
+        ));
+    }
     session.query("SET autocommit = 1")?;
-    session.query(format!("CALL rowcall.publish({}, '')", quoted(&format!("{subject}.committed"))))?;
+    session.query(format!("CALL rowcall.publish({}, '')", quoted(&subject)))?;
     let committed = Instant::now();
     Ok(match heard.recv_timeout(PATIENCE) {
         Ok(at) => Finding::ok(format!(
@@ -164,11 +176,9 @@ fn committed(session: &mut Connection, subject: &str, heard: &Receiver<Instant>)
             shown(at.saturating_duration_since(committed))
         )),
         Err(_) => Finding::fault(
-            format!(
-                "a committed event was not heard within {} s; it waits in its table.",
-                PATIENCE.as_secs()
-            ),
-            "See `reader` above, and whether this command speaks to the daemon that reads.",
+            format!("a committed event ({subject}) was not heard within {} s.", PATIENCE.as_secs()),
+            "See `reader` above; does this command speak to the daemon that reads? The event is in rowcall.outbox, or \
+             rowcall parked list has it.",
         ),
     })
 }

@@ -19,11 +19,11 @@ const PATIENCE: u64 = 5;
 const SPEAKERS: &str = "\
 SELECT CONCAT('trigger ', TRIGGER_SCHEMA, '.', TRIGGER_NAME), ACTION_STATEMENT, DEFINER, 'trigger', \
   EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE \
-  FROM information_schema.TRIGGERS WHERE ACTION_STATEMENT LIKE '%rowcall%' \
+  FROM information_schema.TRIGGERS WHERE LOWER(ACTION_STATEMENT) LIKE '%rowcall%' \
 UNION ALL SELECT CONCAT(LOWER(ROUTINE_TYPE), ' ', ROUTINE_SCHEMA, '.', ROUTINE_NAME), ROUTINE_DEFINITION, DEFINER, '', '', '' \
-  FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'rowcall' OR ROUTINE_DEFINITION LIKE '%rowcall%' \
+  FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = 'rowcall' OR LOWER(ROUTINE_DEFINITION) LIKE '%rowcall%' \
 UNION ALL SELECT CONCAT('event ', EVENT_SCHEMA, '.', EVENT_NAME), EVENT_DEFINITION, DEFINER, '', '', '' \
-  FROM information_schema.EVENTS WHERE EVENT_DEFINITION LIKE '%rowcall%'";
+  FROM information_schema.EVENTS WHERE LOWER(EVENT_DEFINITION) LIKE '%rowcall%'";
 
 pub(super) fn missing_functions(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
     let (_, missing) = functions::names(patient);
@@ -40,13 +40,22 @@ pub(super) fn missing_functions(patient: &mut Patient) -> Result<Vec<Finding>, T
     let findings: Vec<Finding> = findings.collect();
     let all = install::functions().map(|function| function.name).collect::<Vec<_>>();
     let callers = speakers.iter().filter(|[_, text, ..]| !called(text, &all).is_empty()).count();
+    let mut findings = first(findings);
     if findings.is_empty() {
-        return Ok(vec![Finding::ok(format!(
-            "triggers, routines and events that call the functions: {callers}"
-        ))]);
+        findings
+            .push(Finding::ok(format!("triggers, routines and events that call the functions: {callers}")));
     }
-    Ok(first(findings))
+    if patient.value(SEES_ALL)?.as_deref() != Some("1") {
+        let found =
+            "this account sees the triggers of tables on which it has the right TRIGGER, and no others";
+        findings.push(Finding::unseen(found, "Use an account with TRIGGER and SELECT on *.*"));
+    }
+    Ok(findings)
 }
+
+/// Whether this account may see the triggers of every table.
+const SEES_ALL: &str = "SELECT EXISTS (SELECT 1 FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE = 'TRIGGER' AND \
+                        GRANTEE = CONCAT(CHAR(39), REPLACE(CURRENT_USER(), '@', CONCAT(CHAR(39), '@', CHAR(39))), CHAR(39)))";
 
 /// Which of these functions are called in it.
 fn called<'a>(text: &str, names: &[&'a str]) -> Vec<&'a str> {
@@ -104,10 +113,10 @@ fn gone(name: &str, account: &str) -> Finding {
 
 fn no_right(name: &str, account: &str, schema: &str, table: &str) -> Finding {
     Finding::warning(
+        format!("{name} runs as {account}, which has no right TRIGGER on {schema}.{table} of its own."),
         format!(
-            "{name} runs as {account}, which has no right TRIGGER on {schema}.{table} of its own (a role may give it)."
+            "Unless a role gives it, every write to the table gets error 1142: GRANT TRIGGER ON {schema}.{table}"
         ),
-        format!("GRANT TRIGGER ON {schema}.{table}: without it every write to the table gets error 1142."),
     )
 }
 

@@ -1,6 +1,7 @@
 //! The file of contexts: what is said there need not be said on the command line, and goes to nobody else.
 
 use super::desk::{Said, rowcall, run};
+use harness::receiver::Webhook;
 use harness::{Daemon, Kind, Site};
 use std::fs;
 use std::path::Path;
@@ -73,10 +74,38 @@ fn flags_and_environment_outrank_it_and_another_daemon_hears_no_password() {
     let mut other = desk.command(&["--context", "lost"]);
     run(other.env("ROWCALL_SERVER", &desk.daemon.tcp), b"").fails(5, &["Authorization Violation"]);
     desk.notify(&["--server", &desk.daemon.tcp]).fails(5, &["Authorization Violation"]);
-    let mut wrong = desk.command(&[]);
+    // Somebody's password, and the context's user with its own.
+    let mut other = desk.command(&[]);
+    run(other.env("ROWCALL_PASSWORD", "wrong"), b"").is(0, "");
+    let mut wrong = desk.command(&["--user", "ada"]);
     run(wrong.env("ROWCALL_PASSWORD", "wrong"), b"").fails(5, &["Authorization Violation"]);
     let mut token = desk.command(&[]);
     run(token.env("ROWCALL_TOKEN", "wrong"), b"").fails(5, &["Authorization Violation"]);
+}
+
+#[test]
+fn a_context_s_password_goes_to_its_own_http_port_only() {
+    let desk = Desk::new();
+    let answers = ["HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"; 3];
+    let stranger = Webhook::start(&answers);
+    let top = |arguments: &[&str]| {
+        run(&mut command(desk.folder.path(), &[&["top", "-n", "1"], arguments].concat()), b"")
+    };
+    let url = stranger.url.trim_end_matches("/hook");
+    assert_ne!(top(&["--context", "prod", "--http", url]).code, 2);
+    assert_eq!(stranger.call().header("authorization"), "");
+    contexts(
+        desk.folder.path(),
+        &format!(
+            "[contexts.prod]\nserver = \"{}\"\nhttp = \"http://{}\"\nuser = \"ada\"\npassword_file = \"pw\"\n\
+             [contexts.far]\nserver = \"tls://db1.invalid\"\nuser = \"ada\"\npassword_file = \"pw\"\n\
+             [contexts.open]\nserver = \"db1.invalid\"\nhttp = \"http://db1.invalid\"\nuser = \"ada\"\npassword_file = \"pw\"\n",
+            desk.daemon.tcp, desk.daemon.http
+        ),
+    );
+    assert_eq!(top(&["--context", "prod"]).code, 0);
+    top(&["--context", "far"]).fails(2, &["db1.invalid", "--http"]);
+    top(&["--context", "open"]).fails(2, &["http://db1.invalid", "https://"]);
 }
 
 #[test]
@@ -103,6 +132,7 @@ fn the_context_says_which_database_server() {
     let status = |arguments: &[&str]| run(&mut command(folder, &[&["status"], arguments].concat()), b"");
     assert_eq!(status(&["--context", "prod"]).code, 0);
     status(&["--context", "prod", "-u", "nobody"]).fails(6, &["nobody"]);
+    status(&["--context", "prod", "-h", "127.0.0.1", "-P", "1"]).fails(6, &["127.0.0.1"]);
     status(&["--context", "prod", "-S", "/nonexistent/db.sock"]).fails(6, &["/nonexistent/db.sock"]);
     // As the server's own clients, it finds the home folder's option file.
     fs::write(folder.join(".my.cnf"), format!("[client]\nuser=root\nsocket={socket}\n")).unwrap();
