@@ -5,8 +5,9 @@ mod board;
 use crate::address::{DAEMON, DaemonArgs};
 use crate::client::{Client, Next};
 use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::monitor::{HttpUrl, Monitor};
-use crate::output::{self, Color, Style};
+use crate::output::{self, Color, Style, visible};
 use crate::span;
 use board::{Board, Heard, Sample};
 use clap::Args;
@@ -62,54 +63,97 @@ pub(crate) struct Top {
 /// A page of the terminal, as long as it is wanted; what was there before comes back.
 struct Screen;
 
+/// Who looks, and at what; either may be away for a while.
+struct Watcher<'a> {
+    top: &'a Top,
+    monitor: Monitor,
+    client: Option<Client>,
+    interrupt: Interrupt,
+}
+
 impl Top {
     pub(crate) fn run(self, json: bool) -> Result<(), Failure> {
         let style = Style::new(json, self.color);
         let interval = Duration::from_millis(self.interval.max(1));
+        // What fails now is a mistake, and told; only later is it waited out.
         let monitor = Monitor::new(&self.http, &self.daemon)?;
-        let mut client = Client::connect(&self.daemon)?;
-        client.subscribe(&self.filter, None, 1)?;
-        client.flush()?;
-        let (mut heard, mut before) = (Heard::default(), None);
-        let mut looked = Instant::now();
-        before.replace(sample(&monitor)?);
+        let client = Some(self.listen()?);
+        let mut before = Some(sample(&monitor)?);
+        let mut watcher = Watcher { top: &self, monitor, client, interrupt: Interrupt::new()? };
+        let (mut heard, mut looked) = (Heard::default(), Instant::now());
         let is_screen = std::io::stdout().is_terminal() && self.count.is_none() && !json;
         let _screen = if is_screen { Some(Screen::enter()?) } else { None };
         for _ in 0..self.count.unwrap_or(u64::MAX) {
-            if !listen(&mut client, looked + interval, &mut heard)? {
+            if !watcher.wait(looked + interval, &mut heard)? {
                 break;
             }
-            let (now, seconds) = (sample(&monitor)?, looked.elapsed().as_secs_f64());
+            let (sampled, seconds) = (sample(&watcher.monitor), looked.elapsed().as_secs_f64());
             looked = Instant::now();
-            show(&Board { before: before.as_ref(), now: &now, heard: &heard, seconds }, style, is_screen)?;
+            match sampled {
+                Ok(now) => {
+                    show(
+                        &Board { before: before.as_ref(), now: &now, heard: &heard, seconds },
+                        style,
+                        is_screen,
+                    )?;
+                    before = Some(now);
+                }
+                Err(failure) => tell_away(&failure, is_screen)?,
+            }
             heard.turn();
-            before = Some(now);
         }
         Ok(())
     }
-}
 
-fn sample(monitor: &Monitor) -> Result<Sample, Failure> {
-    Ok(Sample {
-        varz: monitor.page("/varz")?,
-        connz: monitor.page("/connz?sort=pending&limit=5")?,
-        outboxz: monitor.page_if_there("/outboxz")?,
-    })
-}
-
-/// Counts what comes until then; false if Ctrl-C comes first.
-fn listen(client: &mut Client, until: Instant, heard: &mut Heard) -> Result<bool, Failure> {
-    loop {
-        match client.next(Some(until))? {
-            Next::Message(message) => heard.count(&message.subject, message.payload.len()),
-            Next::Interrupted => return Ok(false),
-            Next::Late => return Ok(true),
-        }
-        // A flood must not keep anybody from being told of it.
-        if Instant::now() >= until {
-            return Ok(true);
-        }
+    fn listen(&self) -> Result<Client, Failure> {
+        let mut client = Client::connect(&self.daemon)?;
+        client.subscribe(&self.filter, None, 1)?;
+        client.flush()?;
+        Ok(client)
     }
+}
+
+impl Watcher<'_> {
+    /// Counts what comes until then; false if Ctrl-C comes first.
+    fn wait(&mut self, until: Instant, heard: &mut Heard) -> Result<bool, Failure> {
+        // A flood must not keep anybody from being told of it.
+        while Instant::now() < until {
+            let Some(client) = &mut self.client else {
+                let is_over = self.interrupt.pause(until.saturating_duration_since(Instant::now()))?;
+                self.client = self.top.listen().ok();
+                return Ok(!is_over);
+            };
+            match client.next(Some(until)) {
+                Ok(Next::Message(message)) => heard.count(&message.subject, message.payload.len()),
+                Ok(Next::Interrupted) => return Ok(false),
+                Ok(Next::Late) => break,
+                Err(_) => self.client = None,
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// What the daemon tells. Of committed mode it asks the database server, which may be away, or slow.
+fn sample(monitor: &Monitor) -> Result<Sample, Failure> {
+    let varz = monitor.page("/varz")?;
+    let connz = monitor.page("/connz?sort=pending&limit=5")?;
+    let (outboxz, trouble) = match monitor.page_if_there("/outboxz") {
+        Ok(told) => (told, None),
+        Err(failure) => (None, Some(failure.to_string())),
+    };
+    Ok(Sample { varz, connz, outboxz, trouble })
+}
+
+/// The daemon does not answer now.
+fn tell_away(failure: &Failure, is_screen: bool) -> Result<(), Failure> {
+    let text = failure.to_string();
+    let line = visible(text.lines().next().unwrap_or_default().as_bytes());
+    if is_screen {
+        return output::bytes(format!("{HOME}{line}{END_OF_LINE}").as_bytes());
+    }
+    eprintln!("rowcall: {line}");
+    Ok(())
 }
 
 fn show(board: &Board<'_>, style: Style, is_screen: bool) -> Result<(), Failure> {

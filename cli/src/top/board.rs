@@ -46,6 +46,8 @@ pub(crate) struct Sample {
     pub(crate) connz: Value,
     /// How committed mode goes; nothing if the daemon does not read it.
     pub(crate) outboxz: Option<Value>,
+    /// Why that cannot be told now.
+    pub(crate) trouble: Option<String>,
 }
 
 /// Everything for one look.
@@ -144,6 +146,7 @@ impl Board<'_> {
             "slowest": self.now.connz["connections"].as_array().map(|all| &all[..all.len().min(SLOWEST)]),
             "drops": self.now.drops().into_iter().collect::<std::collections::BTreeMap<_, _>>(),
             "outbox": self.now.varz["outbox"]["state"],
+            "outbox_trouble": self.now.trouble,
         })
     }
 
@@ -158,7 +161,6 @@ impl Board<'_> {
         let room = height.saturating_sub(HEAD + 2 + blocks.len() + 1).max(SUBJECTS_LEAST);
         let lines = [self.head(), self.subjects(room), blocks].concat();
         let cut = |line: &String| line.chars().take(width).collect::<String>();
-        let is_heading = |line: &str| line.starts_with(char::is_uppercase);
         let shown = lines.iter().take(height).map(cut);
         shown.map(|line| if is_heading(&line) { paint.dim(&line) } else { line }).collect()
     }
@@ -167,8 +169,9 @@ impl Board<'_> {
         let number = |path| grouped(self.now.number(path));
         let rate = |path| grouped(self.rate(path).round() as u64);
         let bytes = |path| scaled(self.rate(path));
-        let text = |name: &str| self.now.varz[name].as_str().unwrap_or("?").to_owned();
+        let text = |name: &str| visible(self.now.varz[name].as_str().unwrap_or("?").as_bytes());
         let outbox = self.now.varz["outbox"]["state"].as_str().unwrap_or("not read here");
+        let outbox = visible(self.now.trouble.as_deref().unwrap_or(outbox).as_bytes());
         let [version, uptime] = ["version", "uptime"].map(text);
         let [connections, subscriptions] = ["/connections", "/subscriptions"].map(number);
         let [waiting, kept] = ["/mailbox/waiting", "/mailbox/kept"].map(number);
@@ -196,7 +199,7 @@ impl Board<'_> {
             line(name, &[rate, scaled(bytes), grouped(count.messages), scaled(count.bytes as f64)])
         };
         let mut lines =
-            block("SUBJECT", &["msg/s", "B/s", "messages", "bytes"], all.iter().take(room).map(row));
+            block(HEADINGS[0], &["msg/s", "B/s", "messages", "bytes"], all.iter().take(room).map(row));
         match all.len() {
             0 => lines = vec![String::new(), "nothing was heard yet".into()],
             many if many > room => lines.push(format!("and {} more", many - room)),
@@ -213,7 +216,7 @@ impl Board<'_> {
             let name = row["consumer"].as_str().filter(|name| !name.is_empty()).unwrap_or("(outbox)");
             line(name, &[number("pending"), oldest, number("unacked"), number("parked")])
         };
-        block("CONSUMER", &["waiting", "oldest", "unacked", "parked"], rows.into_iter().flatten().map(row))
+        block(HEADINGS[1], &["waiting", "oldest", "unacked", "parked"], rows.into_iter().flatten().map(row))
     }
 
     fn slowest(&self) -> Vec<String> {
@@ -233,7 +236,7 @@ impl Board<'_> {
             )
         };
         let heads = ["owed", "idle", "messages", "listens to"];
-        block("SLOWEST SUBSCRIBER", &heads, all.iter().filter(is_owed).take(SLOWEST).map(row))
+        block(HEADINGS[2], &heads, all.iter().filter(is_owed).take(SLOWEST).map(row))
     }
 
     fn drops(&self) -> Vec<String> {
@@ -246,8 +249,15 @@ impl Board<'_> {
             let rate = (more as f64 / self.seconds.max(TICK_LEAST)).round() as u64;
             line(name, &[grouped(rate), grouped(*count)])
         };
-        block("DROPPED, OR HEARD BY NOBODY", &["per s", "in all"], drops.iter().map(row))
+        block(HEADINGS[3], &["per s", "in all"], drops.iter().map(row))
     }
+}
+
+/// The headings of the tables; a subject may look like anything.
+const HEADINGS: [&str; 4] = ["SUBJECT", "CONSUMER", "SLOWEST SUBSCRIBER", "DROPPED, OR HEARD BY NOBODY"];
+
+fn is_heading(line: &str) -> bool {
+    HEADINGS.iter().any(|name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with("   ")))
 }
 
 /// A heading and rows; nothing without rows.
@@ -312,6 +322,7 @@ mod tests {
                 "status": [{ "consumer": "mail", "pending": 12_000, "oldest_ms": 90_000, "unacked": 4, "parked": 1 }],
                 "functions": { "dropped_by_reason": { "stalled": 3 } },
             })),
+            trouble: None,
         }
     }
 
@@ -339,6 +350,24 @@ mod tests {
         }
         assert!(text.contains("bytes lost with connections                   5         10"), "{text}");
         assert!(text.contains("SQL: stalled                                  0          3"), "{text}");
+    }
+
+    #[test]
+    fn nothing_that_is_told_reaches_the_terminal_as_it_is() {
+        let mut now = sample(1, 0);
+        now.varz["version"] = "\x1b[31m".into();
+        now.trouble = Some("503 \x1b]0;x".into());
+        let mut heard = Heard::default();
+        heard.count("Shop.\u{202e}x".as_bytes(), 1);
+        let board = Board { before: None, now: &now, heard: &heard, seconds: 1.0 };
+        let lines = board.lines(80, 60, Paint(true));
+        assert!(
+            lines[0].contains("\\u{1b}[31m") && lines[2].starts_with("outbox: 503 \\u{1b}]0;x"),
+            "{lines:?}"
+        );
+        let subject = lines.iter().find(|line| line.contains("Shop.")).unwrap();
+        assert!(subject.starts_with("Shop.\\u{202e}x"), "no heading, and nothing turned around: {subject:?}");
+        assert!(lines.iter().any(|line| line.starts_with("\x1b[2mSUBJECT")), "{lines:?}");
     }
 
     #[test]

@@ -52,6 +52,45 @@ fn it_fits_a_terminal_and_says_what_it_misses() {
 }
 
 #[test]
+fn it_waits_for_a_daemon_that_is_away() {
+    let mut desk = Desk::new();
+    let child = Child::start("top", &mut top(&desk.daemon, &["--json"]));
+    child.printed(1);
+    desk.daemon.child.signal(Signal::SIGKILL);
+    desk.daemon.child.wait();
+    child.says("/varz: ");
+    let (nats, http) = (desk.daemon.tcp.clone(), desk.daemon.http.clone());
+    let seen = child.printed(1).len();
+    desk.daemon =
+        Daemon::start_with(&desk.folder.path().join("rowcall.sock"), &["--listen", &nats, "--http", &http]);
+    eventually("it counts again", || {
+        let mut publisher = desk.daemon.terminal().hello();
+        publisher.send("PUB again 1\r\nx\r\n");
+        publisher.barrier();
+        let lines = child.printed(seen);
+        json(lines.last().unwrap())["subjects"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|one| one["subject"] == "again")
+            .then_some(())
+    });
+    super::interrupt(child);
+}
+
+#[test]
+fn a_database_server_that_is_away_is_a_line_of_it() {
+    let Some(mut site) = Site::committed(Kind::MariaDb) else { return };
+    site.server.child.signal(Signal::SIGKILL);
+    site.server.child.wait();
+    let text = eventually("it is noticed", || {
+        let text = String::from_utf8(run(&mut top(site.daemon(), &["-n", "1"]), b"").out).unwrap();
+        text.contains("outbox: http://").then_some(text)
+    });
+    assert!(text.contains("/outboxz: 503"), "{text}");
+}
+
+#[test]
 fn it_shows_who_is_slow_and_what_waits() {
     let Some(mut site) = Site::committed(Kind::MariaDb) else { return };
     assert!(site.rowcall(&["consumer", "add", "mail", "shop.>"]).status.success());
