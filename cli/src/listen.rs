@@ -88,7 +88,12 @@ impl Listen {
             }
             output::message(&message, style, &Zoned::now())?;
             if settle::is_event(&message) {
-                settle::acknowledge(&message, subscription.publisher())?;
+                match settle::acknowledge(&message, subscription.publisher()) {
+                    // The event comes again. That the daemon has gone is found out, and waited out, when
+                    // the next one is read.
+                    Err(failure) if failure.is_daemon() => {}
+                    result => result?,
+                }
             }
             left -= 1;
         }

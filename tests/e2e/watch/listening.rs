@@ -2,8 +2,35 @@
 
 use super::{table, text, watch};
 use harness::{Child, Kind, Site, eventually};
+use std::process::Stdio;
 
 on_each_server!(changes_are_shown_as_what_has_changed, a_consumer_s_events_are_shown_once);
+
+/// The daemon goes while an event is shown: it cannot be acknowledged, comes again, and nobody leaves.
+#[test]
+fn an_event_that_cannot_be_acknowledged_comes_again() {
+    let Some(mut site) = Site::committed(Kind::MariaDb) else { return };
+    let mut sql = site.connect();
+    let added = site.rowcall(&["consumer", "add", "mail", "big"]);
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    // More than a pipe holds, so that showing it waits for whoever reads.
+    sql.query("CALL rowcall.publish('big', REPEAT('x', 300000))").unwrap();
+    let mut command = site.rowcall_command(&["listen", "--consumer", "mail", "-n", "2"]);
+    let listener = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("it is delivered", || {
+        (site.daemon().varz()["outbox"]["consumers"][0]["delivered"] == 1).then_some(())
+    });
+    site.daemon().kill();
+    site.start_committed_daemon();
+    let output = listener.wait_with_output().unwrap();
+    let said = text(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(text(&output.stdout).matches("xxx\n").count(), 2, "{said}");
+    eventually("it is settled", || {
+        let settled = sql.value("SELECT settled FROM rowcall.status WHERE consumer = 'mail'").unwrap();
+        (settled.as_deref() == Some("1")).then_some(())
+    });
+}
 
 fn listen(site: &Site, arguments: &[&str]) -> Child {
     let child = Child::start("listen", &mut site.rowcall_command(&[&["listen"], arguments].concat()));
