@@ -3,7 +3,7 @@
 # make fuzz    the parsers of what comes from outside, five seconds each (SECONDS=600 ONLY="http users" for longer)
 # make bench   the speed goals, each beside its peer (ONLY="streams sql" runs some of them)
 # make soak    what takes too long for make test (ONLY="faults" runs some of it)
-# make install the programs and the library below PREFIX, the configuration in /etc/rowcall
+# make install the programs and the library below PREFIX, the configuration in /etc/rowcall (make uninstall)
 # make pictures the session and the picture of the page that README.md shows, made anew of the real thing
 # make deb     Debian's packages of them, in target/deb
 # On Debian each installs what it misses (sudo only when not root).
@@ -20,7 +20,7 @@ LIBRARY := rowcall_$(subst .,_,$(VERSION)).so
 # are busy themselves, so not many more.
 export RUST_TEST_THREADS ?= 3
 
-.PHONY: build debug release demo test check tests servers clients e2e fuzz bench soak install files pictures deb
+.PHONY: build debug release demo test check tests servers clients e2e fuzz bench soak install files uninstall pictures deb
 
 build:
 	tests/packages.sh build
@@ -101,6 +101,12 @@ files:
 	sed 's,/usr/bin/,$(PREFIX)/bin/,' dist/rowcalld.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/rowcalld.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/rowcalld.service
 	test -e $(DESTDIR)/etc/rowcall/rowcalld.toml || install -D -m 644 dist/rowcalld.toml -t $(DESTDIR)/etc/rowcall
+
+# What `files` has put there, but for the configuration.
+uninstall:
+	cd $(DESTDIR)$(PREFIX)/bin && rm -f rowcalld rowcall
+	cd $(DESTDIR)$(PREFIX)/lib && rm -rf rowcall systemd/system/rowcalld.service systemd/system/rowcalld.socket sysusers.d/rowcall.conf tmpfiles.d/rowcall.conf
+	cd $(DESTDIR)$(PREFIX)/share && rm -rf rowcall doc/rowcall man/man1/rowcall.1 man/man1/rowcall-*.1 bash-completion/completions/rowcall zsh/site-functions/_rowcall fish/vendor_completions.d/rowcall.fish
 
 deb: $(PROFILE)
 	tests/packages.sh deb

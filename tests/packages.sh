@@ -14,7 +14,8 @@ demo="$build mariadb-server-core mariadb-client-core"
 # Official clients, and what tests/clients.sh needs to bring others.
 clients='libnats-dev golang-go golang-github-nats-io-go-nats-dev python3-venv'
 # debootstrap brings a Debian to install our own packages in.
-test="$demo dpkg-dev debootstrap nats-server sysbench curl php-cli chromium debian-archive-keyring ca-certificates g++ $clients"
+# mariadb-client has mariadb-dump, for what docs/operations.md says of backups.
+test="$demo mariadb-client dpkg-dev debootstrap nats-server sysbench curl php-cli chromium debian-archive-keyring ca-certificates g++ $clients"
 # libFuzzer is C++.
 fuzz="$build g++"
 bench="$demo nats-server postgresql"

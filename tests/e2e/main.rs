@@ -41,6 +41,7 @@ mod monitoring_pages;
 mod official_client;
 mod official_clients;
 mod old_server;
+mod operations;
 mod packages;
 mod page;
 mod protocol;

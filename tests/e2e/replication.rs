@@ -136,37 +136,15 @@ struct Pair {
 impl Pair {
     fn start(kind: Kind, format: &str) -> Option<Pair> {
         let port = free_port().to_string();
-        let source = Site::committed_with(kind, &texts(&arguments(1, format, &port)))?;
-        let replica =
-            Site::with_server_arguments(kind, &texts(&arguments(2, format, &free_port().to_string())))?;
+        let source = Site::committed_with(kind, &texts(&server_arguments(1, format, &port)))?;
+        let arguments = server_arguments(2, format, &free_port().to_string());
+        let replica = Site::with_server_arguments(kind, &texts(&arguments))?;
         let mut sql = source.connect();
-        sql.query("CREATE USER replicator@127.0.0.1 IDENTIFIED BY 'secret'").unwrap();
-        sql.query("GRANT REPLICATION SLAVE ON *.* TO replicator@127.0.0.1").unwrap();
         sql.query("CREATE TABLE mark (number INT PRIMARY KEY)").unwrap();
         let file = std::fs::read_to_string(source.outbox_file()).unwrap();
         let sockets = [&source, &replica].map(|site| site.server.socket.display().to_string());
         std::fs::write(replica.outbox_file(), file.replace(&sockets[0], &sockets[1])).unwrap();
-        let mut far = connect(&replica);
-        let [change, start] = match kind {
-            Kind::MariaDb => [
-                format!(
-                    "CHANGE MASTER TO master_host = '127.0.0.1', master_port = {port}, master_user = 'replicator', \
-                     master_password = 'secret', master_log_file = 'changes.000001', master_log_pos = 4"
-                ),
-                "START SLAVE".to_owned(),
-            ],
-            _ => [
-                format!(
-                    "CHANGE REPLICATION SOURCE TO source_host = '127.0.0.1', source_port = {port}, \
-                     source_user = 'replicator', source_password = 'secret', get_source_public_key = 1, \
-                     source_log_file = 'changes.000001', source_log_pos = 4"
-                ),
-                "START REPLICA".to_owned(),
-            ],
-        };
-        far.query(change).unwrap();
-        far.query(format!("SET GLOBAL {} = 1", read_only(kind))).unwrap();
-        far.query(start).unwrap();
+        follow(&mut sql, &mut connect(&replica), kind, &port);
         let mut pair = Pair { source, replica, marks: 0 };
         pair.until_equal("the schema is there");
         pair.replica.start_committed_daemon_until("read-only");
@@ -223,6 +201,32 @@ impl Pair {
     }
 }
 
+/// Lets a server that is as it was made follow another one at this port, from the beginning of its log.
+pub(super) fn follow(sql: &mut Connection, far: &mut Connection, kind: Kind, port: &str) {
+    sql.query("CREATE USER replicator@127.0.0.1 IDENTIFIED BY 'secret'").unwrap();
+    sql.query("GRANT REPLICATION SLAVE ON *.* TO replicator@127.0.0.1").unwrap();
+    let [change, start] = match kind {
+        Kind::MariaDb => [
+            format!(
+                "CHANGE MASTER TO master_host = '127.0.0.1', master_port = {port}, master_user = 'replicator', \
+                 master_password = 'secret', master_log_file = 'changes.000001', master_log_pos = 4"
+            ),
+            "START SLAVE".to_owned(),
+        ],
+        _ => [
+            format!(
+                "CHANGE REPLICATION SOURCE TO source_host = '127.0.0.1', source_port = {port}, \
+                 source_user = 'replicator', source_password = 'secret', get_source_public_key = 1, \
+                 source_log_file = 'changes.000001', source_log_pos = 4"
+            ),
+            "START REPLICA".to_owned(),
+        ],
+    };
+    far.query(change).unwrap();
+    far.query(format!("SET GLOBAL {} = 1", read_only(kind))).unwrap();
+    far.query(start).unwrap();
+}
+
 /// What makes a server read-only for its administrators as well, where that can be.
 fn read_only(kind: Kind) -> &'static str {
     if kind == Kind::MariaDb { "read_only" } else { "super_read_only" }
@@ -233,7 +237,8 @@ fn connect(site: &Site) -> Connection {
     Connection::connect(&Options { database: None, ..site.server.options() }).unwrap()
 }
 
-fn arguments(id: u32, format: &str, port: &str) -> [String; 7] {
+/// The arguments of a server that keeps its log for others, and may follow them.
+pub(super) fn server_arguments(id: u32, format: &str, port: &str) -> [String; 7] {
     [
         format!("--server-id={id}"),
         format!("--binlog-format={format}"),
@@ -246,7 +251,7 @@ fn arguments(id: u32, format: &str, port: &str) -> [String; 7] {
 }
 
 /// A port that was free a moment ago: the servers cannot choose one themselves.
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
