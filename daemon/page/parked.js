@@ -10,6 +10,9 @@ let listed = new Map();
 /** What the open question is about. */
 let doomed = null;
 
+/** The daemon counts no more than these. */
+const COUNTED = 1000;
+
 const COLUMNS = [{ name: 'Event' }, { name: 'Subject' }, { name: 'Given up by' }, { name: 'Reason' }, { name: 'Parked' }, { name: 'What now' }];
 
 /** Makes the buttons work. */
@@ -42,7 +45,9 @@ export async function parked() {
   const key = event => `${event.id} ${event.consumer}`;
   listed = new Map(answer.events.map(event => [key(event), event]));
   const hidden = answer.withheld > 0 ? ` ${count(answer.withheld)} are of subjects that this user may not hear.` : '';
-  const more = answer.count > answer.events.length + answer.withheld ? ` The latest ${count(answer.events.length + answer.withheld)} of ${count(answer.count)}.` : '';
+  const looked = answer.events.length + answer.withheld;
+  const all = answer.count >= COUNTED ? `${count(COUNTED)} or more` : count(answer.count);
+  const more = answer.count > looked ? ` The latest ${count(looked)} of ${all}.` : '';
   byId('parked-note').textContent = `Could never be published, or no worker took them in their deliveries.${more}${hidden}`;
   const button = (event, wish, words) => {
     const made = element('button', { type: 'button', class: wish, 'aria-label': `${words} event ${event.id} of ${owner(event)}` }, words);

@@ -7,9 +7,14 @@ use crate::users::{User, users_file, write_users};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use harness::{Browser, Http, Kind, Site, eventually};
+use rowcall_mysql::{Connection, Row};
 use serde_json::{Value, json};
 
-on_each_server!(parked_events_are_sent_again_and_dropped, the_servers_settings_are_told);
+on_each_server!(
+    parked_events_are_sent_again_and_dropped,
+    the_servers_settings_are_told,
+    a_large_table_is_read_by_its_end
+);
 
 /// A site where three events are parked: two that could never be published, and one that a worker gave up.
 fn site(kind: Kind) -> Option<Site> {
@@ -80,6 +85,42 @@ fn parked_events_are_sent_again_and_dropped(kind: Kind) {
     browser.until("one is left", "document.querySelectorAll('#parked tbody tr').length === 1");
     browser.until_shown("#parked", "bad_subject");
     assert_eq!(browser.complaints, Vec::<String>::new());
+}
+
+/// Rows that the server has read or sorted since it started, whoever asked.
+fn rows_read(sql: &mut Connection) -> u64 {
+    let status =
+        "SHOW GLOBAL STATUS WHERE variable_name LIKE 'Handler_read_%' OR variable_name = 'Sort_rows'";
+    let number = |row: &Row| String::from_utf8_lossy(row[1].as_deref().unwrap()).parse::<u64>().unwrap();
+    sql.query(status).unwrap().rows.iter().map(number).sum()
+}
+
+/// However much is parked, a look at it reads the latest, and counts some.
+fn a_large_table_is_read_by_its_end(kind: Kind) {
+    const ROWS: u64 = 20_000;
+    let Some(mut site) = Site::committed(kind) else { return };
+    let http = site.daemon().http.clone();
+    let mut sql = site.connect();
+    sql.query("INSERT INTO rowcall.parked (id, subject, payload, reason) VALUES (1, 'shop.a', REPEAT('x', 2000), 'forbidden')").unwrap();
+    let mut rows = 1;
+    while rows < ROWS {
+        sql.query(format!(
+            "INSERT INTO rowcall.parked (id, subject, payload, reason) \
+             SELECT id + {rows}, subject, payload, reason FROM rowcall.parked LIMIT {}",
+            ROWS - rows
+        ))
+        .unwrap();
+        rows = (rows * 2).min(ROWS);
+    }
+    eventually("it is asked", || (ask(&http, "GET /parked", "").0 == 200).then_some(()));
+    let before = rows_read(&mut sql);
+    let (_, answer) = ask(&http, "GET /parked", "");
+    // The look at the counters reads all of the server's, some hundreds.
+    let read = rows_read(&mut sql) - before;
+    assert!(read < ROWS / 2, "{read} rows were read");
+    assert_eq!((&answer["count"], &answer["events"][0]["id"]), (&json!(1000), &json!(ROWS)));
+    let mut browser = Browser::open(&format!("http://{http}/"));
+    browser.until_shown("#parked-note", "The latest 100 of 1,000 or more.");
 }
 
 fn the_servers_settings_are_told(kind: Kind) {
