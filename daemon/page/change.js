@@ -33,6 +33,12 @@ function endOfValue(text, at) {
   return text.length;
 }
 
+/** Where something stands again. */
+function endOfBlanks(text, at) {
+  while (/\s/.test(text[at] ?? '')) at++;
+  return at;
+}
+
 /** The members of a JSON object, in their order, each value as it is written. */
 export function members(text) {
   const found = [];
@@ -50,7 +56,11 @@ export function members(text) {
   }
 }
 
-/** JSON with a line for each value. The text is known to be JSON. */
+/** Deeper or longer than this, JSON is shown as it came: each level indents all within it. */
+const DEPTH = 100;
+const LENGTH = 1024 * 1024;
+
+/** JSON with a line for each value, or the text as it is where that is too much. The text is known to be JSON. */
 export function pretty(text) {
   let [out, depth] = ['', 0];
   const line = () => '\n' + '  '.repeat(depth);
@@ -61,10 +71,10 @@ export function pretty(text) {
       out += text.slice(i, end);
       i = end - 1;
     } else if (c === '{' || c === '[') {
-      const close = text.slice(i + 1).match(/^\s*[}\]]/);
-      if (close) {
-        out += c + close[0].trim();
-        i += close[0].length;
+      const close = endOfBlanks(text, i + 1);
+      if (text[close] === '}' || text[close] === ']') {
+        out += c + text[close];
+        i = close;
       } else {
         depth++;
         out += c + line();
@@ -75,6 +85,7 @@ export function pretty(text) {
     } else if (c === ',') out += c + line();
     else if (c === ':') out += ': ';
     else if (!/\s/.test(c)) out += c;
+    if (depth > DEPTH || out.length > LENGTH) return text;
   }
   return out;
 }
@@ -88,7 +99,7 @@ export function read(payload) {
     return { json: null, change: null };
   }
   const isRow = row => row === null || (typeof row === 'object' && !Array.isArray(row));
-  const isChange = json !== null && ['c', 'u', 'd'].includes(json.op) && typeof json.source?.table === 'string'
+  const isChange = json !== null && ['c', 'u', 'd'].includes(json.op) && typeof json.source?.table === 'string' && typeof json.source.db === 'string'
     && isRow(json.before ?? null) && isRow(json.after ?? null);
   if (!isChange) return { json, change: null };
   const parts = new Map(members(payload));
@@ -101,7 +112,12 @@ const shortened = text => (text.length > CHARACTERS ? `${text.slice(0, CHARACTER
 /** One line for the list, as text and elements. */
 export function summary(payload) {
   if (payload.length > LONG) return [shortened(payload)];
-  const { change } = read(payload);
+  let change = null;
+  try {
+    ({ change } = read(payload));
+  } catch {
+    // What cannot be taken apart is shown as it came.
+  }
   if (change === null) return [payload.slice(0, 300)];
   const column = (name, ...value) => element('span', { class: 'column' }, element('b', {}, name), ' ', ...value);
   const all = row => row.map(([name, value]) => column(name, shortened(value)));

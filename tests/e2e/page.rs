@@ -56,6 +56,32 @@ fn an_event_appears_and_opens() {
     assert_eq!(browser.complaints, Vec::<String>::new());
 }
 
+/// Whatever a payload says, the page stays as it is, and shows it.
+#[test]
+fn payloads_made_to_break_it_are_shown_as_they_came() {
+    let (_folder, daemon, mut browser) = page("");
+    until_live(&mut browser);
+    let deep = |n: usize| "[".repeat(n) + &"]".repeat(n);
+    let odd = r#"{"op":"c","source":{"table":"t","db":{"toString":1,"valueOf":1}},"after":{}}"#;
+    let plain = |text: &str| text.split_whitespace().collect::<String>();
+    for (at, payload) in [odd, &deep(12_000), &deep(20_000), "[ [ ], { } ]"].into_iter().enumerate() {
+        publish(&daemon, &format!("shop.odd.{at}"), payload);
+        browser.until_shown("#rows tr:first-child", &format!("shop.odd.{at}"));
+        browser.click("#rows tr:first-child .open");
+        browser.until_shown("#event-title", &format!("shop.odd.{at}"));
+        assert_eq!(plain(&browser.text("#event pre")), plain(payload));
+        browser.click("#event button");
+        browser.until("it is closed", "!document.querySelector('#event').open");
+    }
+    // A hundred levels are taken apart, one more is not.
+    let lines = |n: usize| {
+        format!("import('/page/change.js').then(it => it.pretty('{}').split('\\n').length)", deep(n))
+    };
+    assert_eq!(browser.value(&lines(101)), 201);
+    assert_eq!(browser.value(&lines(102)), 1);
+    assert_eq!(browser.complaints, Vec::<String>::new());
+}
+
 #[test]
 fn the_list_is_filtered_and_paused() {
     let (_folder, daemon, mut browser) = page("");
