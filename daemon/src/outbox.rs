@@ -1,8 +1,9 @@
 //! Committed mode, the loop's side: events that the reader found are handed on to whoever listens,
 //! and pokes go to the reader. The reader and its connection stand in outbox/reader.rs, on a thread
 //! of its own; the two sides meet at the desk (outbox/desk.rs). Durable consumers stand in
-//! outbox/workers.rs.
+//! outbox/workers.rs; what people ask is answered on a third thread (outbox/clerk.rs).
 
+mod clerk;
 mod desk;
 mod event;
 mod ledger;
@@ -15,11 +16,13 @@ mod statements;
 mod window;
 mod workers;
 
+use crate::auth::permissions::Rights;
 use crate::client::Client;
 use crate::poll::{READ, Ready};
 use crate::slots::{Key, Slots};
 use crate::timers::Soonest;
 use crate::{Daemon, Handler, Timer};
+use clerk::Clerk;
 use desk::{Desk, News, Phase, Question, Recall};
 pub(crate) use desk::{Inquiry, Parked, Recalled, Told};
 use event::Event;
@@ -54,6 +57,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the server may take for an answer. Longer than any statement of ours waits for a lock.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same for the clerk: whoever asks waits no longer than for 10 seconds.
+const CLERK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The loop's end of committed mode.
 pub(crate) struct Outbox {
@@ -100,6 +106,9 @@ impl Outbox {
             ..Options::default()
         };
         let cannot = |error| format!("cannot start a thread: {error}");
+        let clerk_options = Options { read_timeout: Some(CLERK_TIMEOUT), ..options.clone() };
+        let clerk = Clerk { desk: Arc::clone(&desk), options: clerk_options };
+        thread::Builder::new().name("clerk".into()).spawn(move || clerk.run()).map_err(cannot)?;
         let (portion, sabotage) = (Cell::default(), Sabotage::asked());
         let reader = Reader { desk: Arc::clone(&desk), options, max_payload, batch_max, portion, sabotage };
         thread::Builder::new().name("reader".into()).spawn(move || reader.run()).map_err(cannot)?;
@@ -138,9 +147,9 @@ impl Outbox {
         }
     }
 
-    /// Asks the reader something about the tables, for this client; gives the question's number, or says
+    /// Asks the clerk something about the tables, for this client; gives the question's number, or says
     /// why it is not asked.
-    pub(crate) fn ask(&mut self, client: Key, inquiry: Inquiry) -> Result<u64, String> {
+    pub(crate) fn ask(&mut self, client: Key, inquiry: Inquiry, rights: Rights) -> Result<u64, String> {
         match self.desk.phase() {
             Phase::Reading => {}
             Phase::Starting => return Err("the outbox's reader is starting".into()),
@@ -149,7 +158,7 @@ impl Outbox {
         }
         self.questions += 1;
         let number = self.questions;
-        match self.desk.ask(Question { client, number, inquiry }) {
+        match self.desk.ask(Question { client, number, inquiry, rights }) {
             true => Ok(number),
             false => Err("too many ask about the tables at once".into()),
         }

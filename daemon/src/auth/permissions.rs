@@ -16,6 +16,9 @@ const OWN_INBOX: &[u8] = b"_INBOX.rowcall.";
 /// How many digits those are.
 const OWN_INBOX_DIGITS: usize = 16;
 
+/// What the subjects begin with that are rights and nothing else.
+const OWN_RIGHTS: &[u8] = b"$ROWCALL.";
+
 /// What someone may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rights {
@@ -69,6 +72,25 @@ impl Rights {
     /// Whether this may be subscribed to.
     pub(crate) fn may_subscribe(&self, filter: &[u8], queue: Option<&[u8]>) -> bool {
         (self.own_inboxes && is_own_inbox(filter)) || self.subscribe.permits(filter, queue)
+    }
+
+    /// Whether a right that stands for more than a message is given by its name, and not by `>` or `*`.
+    pub(crate) fn is_named(&self, subject: &[u8]) -> bool {
+        let names = |filter: &[u8]| filter.starts_with(OWN_RIGHTS) && subject::matches(filter, subject);
+        self.may_publish(subject) && self.publish.allow.iter().flatten().any(|filter| names(filter))
+    }
+
+    /// Whether there is anything that may be subscribed to.
+    pub(crate) fn hears_something(&self) -> bool {
+        let denied = self.subscribe.deny.iter().any(|it| it.queue.is_none() && &*it.filter == b">");
+        !denied && self.subscribe.allow.as_ref().is_none_or(|allow| !allow.is_empty())
+    }
+
+    /// Whether an event may be seen that was not delivered: who may hear its subject. One whose subject is none
+    /// may be seen by whoever may hear everything.
+    pub(crate) fn may_see(&self, subject: &[u8]) -> bool {
+        let filter = if subject::publishable(subject).is_ok() { subject } else { b">" };
+        self.may_subscribe(filter, None) && self.may_receive(subject)
     }
 
     /// Whether some messages must be kept from someone whose subscription was accepted.
@@ -174,6 +196,28 @@ mod tests {
             check(&some, wrong, false);
         }
         check(&rights(Some(&[]), &[]), "a", false);
+    }
+
+    #[test]
+    fn some_rights_are_given_by_their_name_only() {
+        let with = |allow: Option<&[&str]>| {
+            let allow = allow.map(|list| list.iter().map(|it| it.as_bytes().into()).collect());
+            Rights {
+                publish: Rule { allow, deny: vec![b"$ROWCALL.no".as_slice().into()] },
+                ..Rights::default()
+            }
+        };
+        for wide in [None, Some(&[">"][..]), Some(&["*.parked.drop"]), Some(&["$ROWCALL.no"])] {
+            assert!(!with(wide).is_named(b"$ROWCALL.parked.drop"), "{wide:?}");
+        }
+        assert!(with(Some(&["a", "$ROWCALL.parked.*"])).is_named(b"$ROWCALL.parked.drop"));
+        assert!(!with(Some(&["$ROWCALL.>"])).is_named(b"$ROWCALL.no"));
+    }
+
+    #[test]
+    fn who_may_hear_something_is_known() {
+        assert!(Rights::default().hears_something() && rights(Some(&["a"]), &["b"]).hears_something());
+        assert!(!rights(Some(&[]), &[]).hears_something() && !rights(None, &[">"]).hears_something());
     }
 
     #[test]

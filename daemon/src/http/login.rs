@@ -7,6 +7,7 @@ use super::target::{Call, Target};
 use super::visit::Visit;
 use crate::Daemon;
 use crate::auth::login::{Credentials, Outcome};
+use crate::auth::permissions::Rights;
 use crate::listener::Peer;
 use crate::slots::Key;
 use crate::stats::Stats;
@@ -58,6 +59,19 @@ impl Daemon {
     pub(super) fn permit_publish(&mut self, key: Key, subject: &[u8]) -> Result<(), Answer<'static>> {
         let may = self.rights(key).is_some_and(|rights| rights.may_publish(subject));
         self.permit(may, |stats| &mut stats.forbidden_publish, "publish to this subject")
+    }
+
+    /// Whether whoever asks was given this right by its name. Where there are no users, everybody has it.
+    pub(super) fn permit_named(&mut self, key: Key, subject: &[u8]) -> Result<(), Answer<'static>> {
+        let open = !self.config.access.has_users();
+        let may = open || self.rights(key).is_some_and(|rights| rights.is_named(subject));
+        self.permit(may, |stats| &mut stats.forbidden_publish, "publish to this subject")
+    }
+
+    /// Whether whoever asks may know how it goes: who may hear anything.
+    pub(super) fn permit_asking(&mut self, key: Key) -> Result<(), Answer<'static>> {
+        let may = self.rights(key).is_some_and(Rights::hears_something);
+        self.permit(may, |stats| &mut stats.forbidden_subscribe, "ask this, as it may subscribe to nothing")
     }
 
     /// Whether whoever asks may answer a request that he was given then: his token shows that he was.

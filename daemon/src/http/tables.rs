@@ -1,6 +1,6 @@
 //! What is asked over HTTP about the tables of committed mode: how it goes with them, what is parked, and
-//! what shall become of that. The reader's thread asks the server (outbox/ledger/inquiry.rs), and the answer is
-//! given when it comes; the loop waits for nothing.
+//! what shall become of that. The clerk's thread asks the server (outbox/clerk.rs), and the answer is given when
+//! it comes; the loop waits for nothing.
 
 use super::answer::Answer;
 use super::exchange::{Outcome, bad_request};
@@ -13,12 +13,12 @@ use crate::slots::Key;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// How long an answer is waited for. It usually comes within milliseconds; but the reader may be waiting
-/// for subscribers who lag, or for the server.
+/// How long an answer is waited for. It usually comes within milliseconds; but there may be
+/// others before, and locks in the server.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
-/// Whoever may publish to these may have parked events sent again, or dropped. Nothing is ever published
-/// to them.
+/// Whoever is named as someone who may publish to these may have parked events sent again, or dropped.
+/// Nothing is ever published to them.
 const RETRY_SUBJECT: &[u8] = b"$ROWCALL.parked.retry";
 const DROP_SUBJECT: &[u8] = b"$ROWCALL.parked.drop";
 
@@ -27,27 +27,31 @@ impl Daemon {
     pub(super) fn on_tables(&mut self, key: Key, call: &Call, target: &Target<'_>) -> Outcome {
         let inquiry = inquiry(call, target).map_err(bad_request)?;
         match &inquiry {
-            Inquiry::State | Inquiry::List => {}
-            Inquiry::Retry(_) => self.permit_publish(key, RETRY_SUBJECT)?,
-            Inquiry::Drop(_) => self.permit_publish(key, DROP_SUBJECT)?,
+            Inquiry::State | Inquiry::List => self.permit_asking(key)?,
+            Inquiry::Retry(_) => self.permit_named(key, RETRY_SUBJECT)?,
+            Inquiry::Drop(_) => self.permit_named(key, DROP_SUBJECT)?,
         }
+        let rights = self.rights(key).cloned().unwrap_or_default();
         let Some(outbox) = &mut self.outbox else {
             return Err(Answer::text(404, "this daemon reads no outbox (the setting outbox, or --outbox)"));
         };
-        let number = outbox.ask(key, inquiry);
+        let number = outbox.ask(key, inquiry, rights);
         let number = number.map_err(|why| Answer::text(503, &why).field("Retry-After", "1"))?;
         let until = self.now + ANSWER_TIME;
         self.visit(key).into_iter().for_each(|visit| visit.wait_for(Awaited::Tables(number), until));
         Ok(None)
     }
 
-    /// The reader has an answer, or the server's reason for having none.
+    /// The clerk has an answer, or the server's reason for having none.
     pub(crate) fn on_told(&mut self, key: Key, number: u64, answer: Result<Told, String>) {
         if self.visit(key).and_then(|visit| visit.awaits()) != Some(Awaited::Tables(number)) {
             return;
         }
         let Some(rights) = self.clients.get(key).and_then(|client| client.standing.rights()) else { return };
         let answer = match answer {
+            Ok(Told::Forbidden) => {
+                Answer::text(403, "this user may not subscribe to the subject of this event")
+            }
             Ok(told) => Answer::json(format!("{:#}\n", told_to(rights, told))),
             Err(why) => Answer::text(503, &format!("the database server says: {why}")),
         };
@@ -55,7 +59,7 @@ impl Daemon {
         self.go_on(key);
     }
 
-    /// Someone is gone, or waits no longer: what the reader's thread was asked for him need not be answered.
+    /// Someone is gone, or waits no longer: what the clerk was asked for him need not be answered.
     pub(crate) fn withdraw(&mut self, key: Key) {
         if self.visit(key).is_some_and(|visit: &mut Visit| visit.is_asking()) {
             self.outbox.iter().for_each(|outbox| outbox.withdraw(key));
@@ -92,24 +96,15 @@ fn parked(parameters: &Parameters<'_>) -> Result<Parked, String> {
 fn told_to(rights: &Rights, told: Told) -> Value {
     match told {
         Told::State(state) => state,
+        Told::Forbidden => Value::Null,
         Told::Done(events) => json!({ "events": events }),
         Told::Parked { events, count } => {
             let all = events.len();
-            let events: Vec<_> = events
-                .into_iter()
-                .filter(|(subject, _)| may_see(rights, subject))
-                .map(|(_, it)| it)
-                .collect();
+            let events: Vec<_> =
+                events.into_iter().filter(|(subject, _)| rights.may_see(subject)).map(|(_, it)| it).collect();
             json!({ "count": count, "withheld": all - events.len(), "events": events })
         }
     }
-}
-
-/// Whether an event may be seen: who may hear its subject. One whose subject is none may be seen by whoever
-/// may hear everything.
-fn may_see(rights: &Rights, subject: &[u8]) -> bool {
-    let filter = if rowcall_wire::subject::publishable(subject).is_ok() { subject } else { b">" };
-    rights.may_subscribe(filter, None) && rights.may_receive(subject)
 }
 
 #[cfg(test)]
@@ -144,9 +139,8 @@ mod tests {
             },
             ..Rights::default()
         };
-        let sees = |rights: &Rights| {
-            ["shop.a", "shop.b", "no..subject", ""].map(|it| may_see(rights, it.as_bytes()))
-        };
+        let sees =
+            |rights: &Rights| ["shop.a", "shop.b", "no..subject", ""].map(|it| rights.may_see(it.as_bytes()));
         assert_eq!(sees(&with(None, &[])), [true; 4]);
         assert_eq!(sees(&with(Some("shop.*"), &["shop.b"])), [true, false, false, false]);
         assert_eq!(sees(&with(None, &["shop.>"])), [false, false, true, true]);

@@ -1,7 +1,8 @@
 //! The desk between the loop and the reader's thread: one batch at a time goes over it to the loop,
 //! pokes and "it has been handed on" come back; of durable consumers, what is in the table goes one
-//! way and what became of it the other. The only thing that both sides know; what they do with it
-//! stands in outbox.rs, outbox/workers.rs, outbox/reader.rs and outbox/ledger.rs.
+//! way and what became of it the other. What people ask goes over it to the clerk. The only thing that
+//! all sides know; what they do with it stands in outbox.rs, outbox/workers.rs, outbox/reader.rs,
+//! outbox/ledger.rs and outbox/clerk.rs.
 
 mod papers;
 
@@ -27,7 +28,7 @@ const NOTES_AT_ONCE: usize = 1000;
 /// Questions of listeners that wait at a time. Each takes the reader some ten milliseconds.
 const RECALLS_MAX: usize = 64;
 
-/// Questions about the tables that wait at a time. Each takes the reader some milliseconds.
+/// Questions about the tables that wait at a time. Each takes the clerk some milliseconds.
 const QUESTIONS_MAX: usize = 64;
 
 /// What both sides share.
@@ -35,6 +36,8 @@ pub(super) struct Desk {
     papers: Mutex<Papers>,
     /// Something on the desk has changed, for the reader.
     changed: Condvar,
+    /// Someone has asked something, for the clerk: what changes every millisecond need not wake it.
+    asked: Condvar,
     /// The same for the loop.
     bell: EventFd,
 }
@@ -83,14 +86,14 @@ impl Papers {
     /// Whether something is to be written down, loaded or found.
     fn asks(&self) -> bool {
         let nothing = self.notes.is_empty() && self.wants.is_empty();
-        !nothing || !self.recalls.is_empty() || !self.questions.is_empty()
+        !nothing || !self.recalls.is_empty()
     }
 }
 
 impl Desk {
     pub(super) fn new() -> Result<Desk, Errno> {
         let bell = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
-        Ok(Desk { papers: Mutex::default(), changed: Condvar::new(), bell })
+        Ok(Desk { papers: Mutex::default(), changed: Condvar::new(), asked: Condvar::new(), bell })
     }
 
     /// The descriptor that tells the loop to look.
@@ -168,7 +171,7 @@ impl Desk {
         let has_room = papers.questions.len() < QUESTIONS_MAX;
         if has_room {
             papers.questions.push_back(question);
-            self.changed.notify_all();
+            self.asked.notify_one();
         }
         has_room
     }
@@ -208,6 +211,7 @@ impl Desk {
     /// The daemon leaves: nothing more is to be put on the desk.
     pub(super) fn leave(&self) {
         self.change(|papers| papers.leaving = true);
+        self.asked.notify_one();
     }
 
     /// Whether the reader has ended.
@@ -287,11 +291,6 @@ impl Desk {
         self.papers().recalls.pop_front()
     }
 
-    /// Takes the next question about the tables.
-    pub(super) fn take_question(&self) -> Option<Question> {
-        self.papers().questions.pop_front()
-    }
-
     /// What is counted of a consumer.
     pub(super) fn tally(&self, consumer: u32) -> Tally {
         self.papers().tallies.get(&consumer).copied().unwrap_or_default()
@@ -349,5 +348,21 @@ impl Desk {
     pub(super) fn end(&self) {
         self.change(|papers| papers.ended = true);
         self.ring();
+    }
+}
+
+/// The clerk's side.
+impl Desk {
+    /// Waits for the next question about the tables; none if the time is over, or the daemon leaves.
+    pub(super) fn next_question(&self, at_most: Duration) -> Option<Question> {
+        let nothing = |papers: &mut Papers| papers.questions.is_empty() && !papers.leaving;
+        let papers = self.asked.wait_timeout_while(self.papers(), at_most, nothing);
+        let mut papers = papers.unwrap_or_else(PoisonError::into_inner).0;
+        if papers.leaving { None } else { papers.questions.pop_front() }
+    }
+
+    /// Which connection of the reader this is.
+    pub(super) fn epoch(&self) -> u64 {
+        self.papers().epoch
     }
 }

@@ -1,10 +1,9 @@
 //! What durable consumers have, as the tables hold it: what waits for each, and what became of it. The
 //! reader's thread calls it with its connection; what is delivered when is decided on the loop
 //! (outbox/window.rs). Who the consumers are stands in ledger/consumers.rs, what is looked after every
-//! second in ledger/upkeep.rs, what people ask in ledger/inquiry.rs.
+//! second in ledger/upkeep.rs; what people ask is not the reader's (outbox/clerk.rs).
 
 mod consumers;
-mod inquiry;
 mod recall;
 mod upkeep;
 
@@ -343,12 +342,12 @@ fn triple(row: &Values) -> String {
     format!("[{},{},{}]", number(row, 0), number(row, 1), number(row, 2))
 }
 
-fn text(row: &Values, column: usize) -> String {
+pub(super) fn text(row: &Values, column: usize) -> String {
     let value = row.get(column).and_then(Option::as_deref).unwrap_or_default();
     String::from_utf8_lossy(value).into_owned()
 }
 
 /// A number in a row; 0 for NULL.
-fn number(row: &Values, column: usize) -> u64 {
+pub(super) fn number(row: &Values, column: usize) -> u64 {
     text(row, column).parse().unwrap_or_default()
 }

@@ -143,9 +143,6 @@ impl Reader {
             if let Some(recall) = self.desk.take_recall() {
                 ledger.recall(connection, &self.desk, &recall, self.max_payload)?;
             }
-            if let Some(question) = self.desk.take_question() {
-                ledger.answer(connection, &self.desk, question)?;
-            }
             let mut found = self.read(connection)?;
             self.sabotage.skim(&mut found.events);
             ledger.assign(&mut found.events);

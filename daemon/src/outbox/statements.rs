@@ -31,6 +31,15 @@ pub(super) const SESSION: [&str; 4] = [
     "SET SESSION wait_timeout = 4",
 ];
 
+/// The clerk's session, after the same: people wait, so it waits less for a lock. It ends after longer than it
+/// is kept.
+pub(super) const CLERK: &str =
+    "SET SESSION lock_wait_timeout = 2, innodb_lock_wait_timeout = 2, wait_timeout = 90";
+
+/// How long a statement of it may take, as MariaDB says it and as MySQL does.
+pub(super) const CLERK_LIMITS: [&str; 2] =
+    ["SET SESSION max_statement_time = 4", "SET SESSION max_execution_time = 4000"];
+
 /// Whether what this session writes goes into the binary log as statements. A server that does not
 /// know the variable any more gives no row.
 pub(super) const LOGS_STATEMENTS: &str =

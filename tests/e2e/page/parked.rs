@@ -112,7 +112,8 @@ fn a_large_table_is_read_by_its_end(kind: Kind) {
         .unwrap();
         rows = (rows * 2).min(ROWS);
     }
-    eventually("it is asked", || (ask(&http, "GET /parked", "").0 == 200).then_some(()));
+    // Nobody shares an answer that is older than a change.
+    eventually("it is asked", || (ask(&http, "POST /parked/drop?id=0&consumer=", "").0 == 200).then_some(()));
     let before = rows_read(&mut sql);
     let (_, answer) = ask(&http, "GET /parked", "");
     // The look at the counters reads all of the server's, some hundreds.
@@ -165,6 +166,8 @@ fn only_who_may_does() {
             "",
         ),
         User::new("all", "", ""),
+        User::new("wide", "publish = { allow = [\">\"] }", ""),
+        User::new("deaf", "subscribe = { allow = [] }", ""),
     ]);
     let settings = write_users(site.folder.path(), &users) + crate::users::PATIENT;
     site.start_committed_daemon_with(&settings, "outbox: reading");
@@ -197,6 +200,19 @@ fn only_who_may_does() {
         ask(&http, &format!("POST /parked/{wish}?id={mail}&consumer=mail"), &(as_user(name) + more))
     };
     assert_eq!(post("drop", "mailer", ""), (403, "this user may not publish to this subject".into()));
+    // The right must be given by its name, and holds for what may be heard.
+    for name in ["all", "wide"] {
+        assert_eq!(post("drop", name, "").0, 403, "{name}");
+    }
+    let null = events.iter().find(|event| event["reason"] == "null_payload").unwrap()["id"].as_u64().unwrap();
+    for wish in ["retry", "drop"] {
+        let line = format!("POST /parked/{wish}?id={null}&consumer=");
+        let told = ask(&http, &line, &as_user("keeper"));
+        assert_eq!(told, (403, "this user may not subscribe to the subject of this event".into()));
+    }
+    for line in ["GET /parked", "GET /outboxz"] {
+        assert_eq!(ask(&http, line, &as_user("deaf")).0, 403, "{line}");
+    }
     // Another site's page may not, whoever's browser carries it here.
     assert_eq!(post("drop", "all", "Origin: https://evil.example\r\n").0, 403);
     assert_eq!(ask(&http, "GET /parked/drop?id=1&consumer=", &as_user("all")).0, 405);
@@ -231,6 +247,25 @@ fn without_an_outbox_nothing_is_known() {
     browser.until_shown("#server", "Committed mode is off");
 }
 
+/// Whoever asks may wait for a lock; events do not wait for him.
+#[test]
+fn who_asks_keeps_no_event_waiting() {
+    let Some(mut site) = Site::committed(Kind::MariaDb) else { return };
+    let mut listener = site.listener(&["shop.>"]);
+    let (mut holder, mut sql) = (site.connect(), site.connect());
+    holder.query("LOCK TABLES rowcall.parked WRITE").unwrap();
+    let mut asker = site.daemon().visit();
+    asker.request("POST /parked/drop?id=1&consumer=", "", "");
+    let waits = "SELECT 1 FROM information_schema.processlist WHERE info LIKE '%rowcall.parked%' AND state LIKE 'Waiting for%lock'";
+    eventually("the asker waits for the lock", || sql.value(waits).unwrap());
+    sql.query("CALL rowcall.publish('shop.a', '1')").unwrap();
+    assert_eq!(listener.message().text(), "1");
+    // He was waiting still: otherwise he would have been told that he has waited too long.
+    holder.query("UNLOCK TABLES").unwrap();
+    let answer = asker.answer();
+    assert_eq!((answer.status, answer.text()), (200, "{\n  \"events\": 0\n}\n"));
+}
+
 /// A server that does not answer keeps neither the loop nor whoever asks waiting for ever.
 #[test]
 fn a_server_that_hangs_is_told() {
@@ -238,7 +273,7 @@ fn a_server_that_hangs_is_told() {
     let http = site.daemon().http.clone();
     let mut sql = site.connect();
     sql.query("LOCK TABLES rowcall.parked WRITE").unwrap();
-    // The server gives the lock up after five seconds, and the daemon waits for at most ten.
+    // The server gives the lock up after two seconds, and the daemon waits for at most ten.
     let (status, words) = ask(&http, "GET /parked", "");
     assert!(
         [503, 504].contains(&status) && words.as_str().unwrap().contains("the database server"),

@@ -2,6 +2,7 @@
 
 use super::super::event::Event;
 use super::super::window::Settings;
+use crate::auth::permissions::Rights;
 use crate::publish::Asker;
 use crate::slots::Key;
 use serde_json::Value;
@@ -34,6 +35,8 @@ pub(in crate::outbox) struct Question {
     pub(in crate::outbox) client: Key,
     pub(in crate::outbox) number: u64,
     pub(in crate::outbox) inquiry: Inquiry,
+    /// What he may do.
+    pub(in crate::outbox) rights: Rights,
 }
 
 /// What can be asked about the tables, or wanted of them.
@@ -57,6 +60,7 @@ pub(crate) struct Parked {
 }
 
 /// What is answered.
+#[derive(Clone)]
 pub(crate) enum Told {
     State(Value),
     /// Parked events, each with its subject, by which it is decided who may see it; and how many there are.
@@ -64,6 +68,8 @@ pub(crate) enum Told {
         events: Vec<(Vec<u8>, Value)>,
         count: u64,
     },
+    /// It is of a subject that whoever asks may not hear.
+    Forbidden,
     /// To so many events this was done.
     Done(u64),
 }
