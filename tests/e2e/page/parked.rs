@@ -149,10 +149,8 @@ fn the_servers_settings_are_told(kind: Kind) {
     browser.until("it is mended", "!document.querySelector('#server').innerText.includes('the last second')");
 }
 
-/// With users, each sees what he may hear, and may do what he may publish.
-#[test]
-fn only_who_may_does() {
-    let Some(mut site) = site(Kind::MariaDb) else { return };
+/// Has the daemon know users with various rights.
+fn guard(site: &mut Site) {
     site.daemon().stop();
     let users = users_file(&[
         User::new(
@@ -171,6 +169,13 @@ fn only_who_may_does() {
     ]);
     let settings = write_users(site.folder.path(), &users) + crate::users::PATIENT;
     site.start_committed_daemon_with(&settings, "outbox: reading");
+}
+
+/// With users, each sees what he may hear, and may do what he may publish.
+#[test]
+fn only_who_may_does() {
+    let Some(mut site) = site(Kind::MariaDb) else { return };
+    guard(&mut site);
     let http = site.daemon().http.clone();
     let as_user =
         |name: &str| format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{name}:{name}{name}")));
