@@ -171,22 +171,38 @@ fn guard(site: &mut Site) {
     site.start_committed_daemon_with(&settings, "outbox: reading");
 }
 
+fn as_user(name: &str) -> String {
+    format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{name}:{name}{name}")))
+}
+
+/// The reasons of the parked events that this user is shown.
+fn seen(http: &str, name: &str) -> Vec<String> {
+    let listed = listed(http, &as_user(name));
+    let mut reasons: Vec<String> =
+        listed.iter().map(|it| it["reason"].as_str().unwrap().to_owned()).collect();
+    reasons.sort();
+    reasons
+}
+
+fn the_page_says_what_the_mailer_may_not(http: &str, mail: u64) {
+    let mut browser = Browser::open(&format!("http://{http}/"));
+    browser.until_shown("#login", "Log in");
+    browser.fill("#name", "mailer");
+    browser.fill("#password", "mailermailer");
+    browser.press("Enter");
+    browser.until_shown("#parked-note", "2 are of subjects that this user may not hear");
+    browser.click(&format!("[aria-label='Drop event {mail} of mail']"));
+    browser.click("#sure button[value=drop]");
+    browser.until_shown("#parked-said", "this user may not publish to this subject");
+}
+
 /// With users, each sees what he may hear, and may do what he may publish.
 #[test]
 fn only_who_may_does() {
     let Some(mut site) = site(Kind::MariaDb) else { return };
     guard(&mut site);
     let http = site.daemon().http.clone();
-    let as_user =
-        |name: &str| format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{name}:{name}{name}")));
-    let seen = |name: &str| -> Vec<String> {
-        let mut reasons: Vec<_> = listed(&http, &as_user(name))
-            .iter()
-            .map(|it| it["reason"].as_str().unwrap().to_owned())
-            .collect();
-        reasons.sort();
-        reasons
-    };
+    let seen = |name: &str| seen(&http, name);
     eventually("the reader reads", || (ask(&http, "GET /parked", &as_user("all")).0 == 200).then_some(()));
     assert_eq!(seen("mailer"), ["terminated"]);
     assert_eq!(seen("keeper"), ["bad_subject", "terminated"]);
@@ -224,15 +240,7 @@ fn only_who_may_does() {
     assert_eq!(ask(&http, "POST /parked/drop?id=x", &as_user("all")).0, 400);
     assert_eq!(listed(&http, &as_user("all")).len(), 3);
     // On the page it is said.
-    let mut browser = Browser::open(&format!("http://{http}/"));
-    browser.until_shown("#login", "Log in");
-    browser.fill("#name", "mailer");
-    browser.fill("#password", "mailermailer");
-    browser.press("Enter");
-    browser.until_shown("#parked-note", "2 are of subjects that this user may not hear");
-    browser.click(&format!("[aria-label='Drop event {mail} of mail']"));
-    browser.click("#sure button[value=drop]");
-    browser.until_shown("#parked-said", "this user may not publish to this subject");
+    the_page_says_what_the_mailer_may_not(&http, mail);
     assert_eq!(post("retry", "mailer", ""), (200, json!({ "events": 1 })));
     assert_eq!(post("drop", "keeper", "").0, 200);
     assert_eq!(
