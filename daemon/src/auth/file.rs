@@ -370,6 +370,14 @@ impl<T: TryFrom<String, Error = String>> Visitor<'_> for Text<T> {
         Err(E::custom("expected a string in quotes"))
     }
 
+    fn visit_i128<E: de::Error>(self, _: i128) -> Result<T, E> {
+        Err(E::custom("expected a string in quotes"))
+    }
+
+    fn visit_u128<E: de::Error>(self, _: u128) -> Result<T, E> {
+        Err(E::custom("expected a string in quotes"))
+    }
+
     fn visit_f64<E: de::Error>(self, _: f64) -> Result<T, E> {
         Err(E::custom("expected a string in quotes"))
     }
@@ -476,7 +484,8 @@ mod tests {
         check(&user("token = \"hunter2\""), 3, "`rowcall user token` makes a token");
         check(&user("nkey = \"hunter2\""), 3, "no public key");
         check(&user("nkey = \"SUAhunter2\""), 3, "no public key");
-        for number in ["12345", "-12345", "1.2345e4", "true"] {
+        let long = ["99999999999999999999999999999", "340282366920938463463374607431768211455"];
+        for number in ["12345", "-12345", "1.2345e4", "true"].into_iter().chain(long) {
             let error = Access::from_toml(&user(&format!("password = {number}"))).unwrap_err();
             assert_eq!(error, "line 3: expected a string in quotes");
         }
