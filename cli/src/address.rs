@@ -133,11 +133,15 @@ impl Place {
     pub(crate) fn is_local(&self) -> bool {
         match self {
             Place::Unix(_) => true,
-            Place::Tcp(host, _) => {
-                host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-            }
+            Place::Tcp(host, _) => is_loopback(host),
         }
     }
+}
+
+/// Whether a host, as it stands in a URL or by itself, is this machine.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|ip| ip.is_loopback())
 }
 
 impl fmt::Display for Place {

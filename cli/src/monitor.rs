@@ -1,6 +1,6 @@
 //! What the daemon tells of itself over HTTP, as docs/monitoring.md has it. Messages do not come this way.
 
-use crate::address::DaemonArgs;
+use crate::address::{DaemonArgs, is_loopback};
 use crate::context;
 use crate::credentials::Login;
 use crate::failure::Failure;
@@ -126,15 +126,7 @@ impl Monitor {
 
 /// Whether what is sent there is read by nobody on the way: in TLS, or within this machine.
 fn is_private(url: &str) -> bool {
-    url::Url::parse(url).is_ok_and(|url| {
-        let is_loopback = match url.host() {
-            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
-        url.scheme() == "https" || is_loopback
-    })
+    url::Url::parse(url).is_ok_and(|url| url.scheme() == "https" || url.host_str().is_some_and(is_loopback))
 }
 
 fn authorization(login: &Login) -> Option<String> {

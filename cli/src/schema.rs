@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use crate::install::{Report, ask};
-use rowcall_mysql::{Connection, quoted};
+use rowcall_mysql::{Connection, Error, quoted};
 use std::fs::{self, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
@@ -63,6 +63,11 @@ pub(crate) fn check(connection: &mut Connection) -> Result<(), Failure> {
     Err(Failure::other(format!(
         "the schema rowcall is of edition {here}, this version of the command knows {EDITION}: {advice}"
     )))
+}
+
+/// Whether a daemon reads the outbox: it holds a lock as long as it does.
+pub(crate) fn is_read(connection: &mut Connection) -> Result<bool, Error> {
+    Ok(connection.value("SELECT IS_USED_LOCK('rowcall.reader')")?.is_some())
 }
 
 /// Makes the daemon's account and an option file that names it, unless the file is there.

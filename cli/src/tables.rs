@@ -85,7 +85,7 @@ impl Tables {
 
     /// Whether a daemon reads the outbox, and looks after the consumers.
     pub(crate) fn is_read(&mut self) -> Result<bool, Failure> {
-        Ok(self.number("SELECT IS_USED_LOCK('rowcall.reader')")?.is_some())
+        schema::is_read(&mut self.connection).map_err(|error| Failure::tables(&error))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::interrupt::Interrupt;
 use crate::monitor::{HttpUrl, Monitor};
 use crate::output::{self, Color, Style, visible};
 use crate::span;
-use board::{Board, Heard, Sample};
+use board::{Board, Heard, SLOWEST, Sample};
 use clap::Args;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -137,7 +137,7 @@ impl Watcher<'_> {
 /// What the daemon tells. Of committed mode it asks the database server, which may be away, or slow.
 fn sample(monitor: &Monitor) -> Result<Sample, Failure> {
     let varz = monitor.page("/varz")?;
-    let connz = monitor.page("/connz?sort=pending&limit=5")?;
+    let connz = monitor.page(&format!("/connz?sort=pending&limit={SLOWEST}"))?;
     let (outboxz, trouble) = match monitor.page_if_there("/outboxz") {
         Ok(told) => (told, None),
         Err(failure) => (None, Some(failure.to_string())),

@@ -237,6 +237,15 @@ impl Connection {
         Ok(self.query(sql)?.first())
     }
 
+    /// Runs one statement and gives its rows as text; NULL is empty.
+    ///
+    /// # Errors
+    /// As for [`Self::query`].
+    pub fn texts(&mut self, sql: impl AsRef<[u8]>) -> Result<Vec<Vec<String>>, Error> {
+        let text = |value: Option<Vec<u8>>| String::from_utf8_lossy(&value.unwrap_or_default()).into_owned();
+        Ok(self.query(sql)?.rows.into_iter().map(|row| row.into_iter().map(text).collect()).collect())
+    }
+
     /// The cipher of the connection, or `None` if it is not encrypted.
     pub fn cipher(&mut self) -> Option<String> {
         self.text(sys::mysql_get_ssl_cipher)

@@ -7,9 +7,6 @@ use crate::schema;
 use crate::span;
 use crate::status::FRESH_S;
 
-/// Who holds the lock that a daemon has as long as it reads.
-const READER: &str = "SELECT IS_USED_LOCK('rowcall.reader')";
-
 const TABLES: [&str; 7] = ["consumers", "edition", "outbox", "parked", "pending", "retries", "status"];
 
 /// No such schema or table.
@@ -56,7 +53,7 @@ fn wrong_tables(engines: &[[String; 2]]) -> Vec<Finding> {
 pub(super) fn is_read(patient: &mut Patient) -> bool {
     !patient.settings.is_read_only()
         && patient.has_tables()
-        && patient.value(READER).is_ok_and(|reader| reader.is_some())
+        && schema::is_read(patient.sql()).unwrap_or(false)
 }
 
 /// The reader, and how fresh the numbers are that it writes down.
@@ -68,7 +65,7 @@ pub(super) fn reader(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
     let waiting =
         number(patient.value("SELECT COUNT(*) FROM (SELECT 1 FROM rowcall.outbox LIMIT 100000) AS o")?);
     let waiting = events(waiting.unwrap_or_default());
-    if patient.value(READER)?.is_none() {
+    if !schema::is_read(patient.sql())? {
         return Ok(vec![Finding::fault(
             format!("no daemon reads the outbox: {waiting} in it, and nothing is delivered."),
             "rowcalld --outbox FILE, or `outbox` in its configuration; `rowcall install --outbox FILE` writes the file.",

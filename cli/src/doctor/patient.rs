@@ -41,12 +41,11 @@ impl Patient {
 
     /// Rows of text; NULL is nothing.
     pub(crate) fn rows<const N: usize>(&mut self, sql: &str) -> Result<Vec<[String; N]>, Trouble> {
-        let text = |value: Option<Vec<u8>>| String::from_utf8_lossy(&value.unwrap_or_default()).into_owned();
-        let row = |row: Vec<Option<Vec<u8>>>| {
-            let mut values = row.into_iter().map(text);
+        let row = |row: Vec<String>| {
+            let mut values = row.into_iter();
             std::array::from_fn(|_| values.next().unwrap_or_default())
         };
-        Ok(self.sql.query(sql)?.rows.into_iter().map(row).collect())
+        Ok(self.sql.texts(sql)?.into_iter().map(row).collect())
     }
 
     /// Whether this succeeds.

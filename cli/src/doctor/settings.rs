@@ -33,12 +33,13 @@ impl Settings {
     pub(crate) fn of(sql: &mut Connection) -> Result<Settings, Error> {
         let names: Vec<String> = NAMES.iter().map(|name| rowcall_mysql::quoted(name)).collect();
         let names = names.join(", ");
-        let outcome = sql.query(format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})"))?;
-        let text = |value: &Option<Vec<u8>>| {
-            String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned()
-        };
-        let rows = outcome.rows.iter().filter_map(|row| Some((text(row.first()?), text(row.get(1)?))));
-        Ok(Settings(rows.collect()))
+        let rows = sql.texts(format!("SHOW GLOBAL VARIABLES WHERE Variable_name IN ({names})"))?;
+        Ok(Settings(
+            rows.into_iter()
+                .filter_map(|row| row.try_into().ok())
+                .map(|[name, value]: [String; 2]| (name, value))
+                .collect(),
+        ))
     }
 
     /// One of them; empty if this server has none of that name.

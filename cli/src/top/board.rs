@@ -14,7 +14,7 @@ const OTHERS: &str = "(others)";
 const REPLIES: &str = "_INBOX.>";
 
 /// Subscribers that are listed.
-const SLOWEST: usize = 5;
+pub(crate) const SLOWEST: usize = 5;
 
 /// Lines about the whole, above the tables; and of subjects, however small the screen is.
 const HEAD: usize = 3;

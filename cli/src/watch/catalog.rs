@@ -6,6 +6,7 @@ use super::plan::{self, Op, Plan};
 use super::table::Table;
 use super::trigger::{self, Trigger};
 use crate::failure::Failure;
+use crate::schema;
 use rowcall_mysql::{Connection, Error, quoted};
 
 /// The server, to whoever watches.
@@ -51,12 +52,7 @@ impl Catalog {
 
     /// Rows of text; NULL is nothing.
     fn rows(&mut self, sql: &str) -> Result<Vec<Vec<String>>, Failure> {
-        let outcome =
-            self.connection.query(sql).map_err(|error| cannot("read information_schema", &error))?;
-        let text = |value: &Option<Vec<u8>>| {
-            String::from_utf8_lossy(value.as_deref().unwrap_or_default()).into_owned()
-        };
-        Ok(outcome.rows.iter().map(|row| row.iter().map(text).collect()).collect())
+        self.connection.texts(sql).map_err(|error| cannot("read information_schema", &error))
     }
 
     /// The tables that a name means: itself, or all of its schema.
@@ -178,7 +174,7 @@ impl Catalog {
 
     /// Whether a daemon reads the outbox.
     pub(crate) fn is_read(&mut self) -> Result<bool, Failure> {
-        Ok(self.rows("SELECT IS_USED_LOCK('rowcall.reader') IS NOT NULL")?.concat() == ["1"])
+        schema::is_read(&mut self.connection).map_err(|error| cannot("read information_schema", &error))
     }
 
     /// Whether what is written to it can be rolled back.
