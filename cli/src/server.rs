@@ -3,7 +3,7 @@
 use crate::context::{self, Database};
 use crate::failure::Failure;
 use clap::Args;
-use rowcall_mysql::{Connection, OptionFiles, Options};
+use rowcall_mysql::{Connection, OptionFiles, Options, Session};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
@@ -92,6 +92,7 @@ impl ServerArgs {
             require_tls: self.ssl || context.ssl,
             tls_ca: self.ssl_ca.as_ref().or(context.ssl_ca.as_ref()).cloned(),
             connect_timeout: Some(CONNECT_TIMEOUT),
+            session: Some(Session::default()),
             ..Options::default()
         })
     }

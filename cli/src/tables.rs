@@ -58,9 +58,7 @@ impl Tables {
     pub(crate) fn open(server: &ServerArgs) -> Result<Tables, Failure> {
         let mut connection = server.connect()?;
         schema::check(&mut connection)?;
-        let mut tables = Tables { connection };
-        tables.run("SET SESSION time_zone = '+00:00'")?;
-        Ok(tables)
+        Ok(Tables { connection })
     }
 
     /// Runs a statement; gives how many rows it changed.

@@ -32,6 +32,7 @@ use rowcall_mysql::{OptionFiles, Options};
 use rowcall_wire::Message;
 use rowcall_wire::rule::Rule;
 use sabotage::Sabotage;
+use server::{CLERK, READER};
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -103,10 +104,12 @@ impl Outbox {
             option_files: OptionFiles::Only(option_file.to_owned()),
             connect_timeout: Some(CONNECT_TIMEOUT),
             read_timeout: Some(READ_TIMEOUT),
+            session: Some(READER),
             ..Options::default()
         };
         let cannot = |error| format!("cannot start a thread: {error}");
-        let clerk_options = Options { read_timeout: Some(CLERK_TIMEOUT), ..options.clone() };
+        let clerk_options =
+            Options { read_timeout: Some(CLERK_TIMEOUT), session: Some(CLERK), ..options.clone() };
         let clerk = Clerk { desk: Arc::clone(&desk), options: clerk_options };
         thread::Builder::new().name("clerk".into()).spawn(move || clerk.run()).map_err(cannot)?;
         let (portion, sabotage) = (Cell::default(), Sabotage::asked());

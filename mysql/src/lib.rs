@@ -7,59 +7,21 @@
 //! time; what it returns as text is valid until the next call with it.
 #![allow(unsafe_code)]
 
+mod error;
 mod options;
+mod session;
 
+pub use error::Error;
 use mysqlclient_sys as sys;
 use once_cell::sync::Lazy;
 pub use options::{OptionFiles, Options};
-use std::ffi::{CStr, CString, NulError, c_char, c_uint, c_ulong};
+pub use session::{Isolation, Session};
+use std::ffi::{CStr, CString, c_char, c_uint, c_ulong};
 use std::fmt;
 use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 use std::time::Duration;
-
-/// The number of the client library's "server has gone away".
-pub const SERVER_GONE: u32 = 2006;
-/// The number of the client library's "lost connection during query".
-pub const SERVER_LOST: u32 = 2013;
-
-/// What went wrong, with the number the server or the library gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error {
-    /// The error number: below 2000 and from 3000 on the server's, in between the library's.
-    pub number: u32,
-    /// The SQLSTATE, five characters.
-    pub sqlstate: String,
-    /// The text.
-    pub message: String,
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (error {}, SQLSTATE {})", self.message, self.number, self.sqlstate)
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl Error {
-    /// Whether the connection is gone with it.
-    pub fn is_lost(&self) -> bool {
-        matches!(self.number, SERVER_GONE | SERVER_LOST)
-    }
-
-    /// A fault found on this side, with the library's number for "unknown error".
-    fn own(message: impl Into<String>) -> Error {
-        Error { number: 2000, sqlstate: "HY000".into(), message: message.into() }
-    }
-}
-
-impl From<NulError> for Error {
-    fn from(_: NulError) -> Self {
-        Error::own("a setting holds a NUL byte")
-    }
-}
 
 /// One row: a value for each column, `None` for NULL.
 pub type Row = Vec<Option<Vec<u8>>>;
@@ -134,8 +96,15 @@ impl Connection {
         let mut connection = Connection { raw: raw.ok_or_else(|| Error::own("out of memory"))? };
         connection.prepare(options)?;
         connection.dial(options)?;
+        // Not before: an option file may say otherwise, and a session that the library makes anew on its own
+        // has none of our settings.
+        let no: sys::my_bool = 0;
+        set_option!(connection, MYSQL_OPT_RECONNECT, (&raw const no));
         if (options.require_tls || options.tls_ca.is_some()) && connection.cipher().is_none() {
             return Err(Error::own("encryption was asked for, and this connection has none"));
+        }
+        if let Some(session) = &options.session {
+            connection.begin(session)?;
         }
         Ok(connection)
     }
@@ -249,6 +218,15 @@ impl Connection {
     /// The cipher of the connection, or `None` if it is not encrypted.
     pub fn cipher(&mut self) -> Option<String> {
         self.text(sys::mysql_get_ssl_cipher)
+    }
+
+    /// The server's version, as it said when it was connected to.
+    fn version(&mut self) -> String {
+        // SAFETY: the connection is ours and connected.
+        let text = unsafe { sys::mysql_get_server_info(self.raw.as_ptr()) };
+        // SAFETY: a text that is there ends with a NUL and is copied at once.
+        let text = (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) });
+        text.unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// The server's name for this connection, as KILL takes it.

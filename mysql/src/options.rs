@@ -1,5 +1,6 @@
 //! Where and as whom to connect: what a caller wants. How it is done stands in lib.rs.
 
+use crate::Session;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ pub struct Options {
     pub connect_timeout: Option<Duration>,
     /// How long an answer may take; rounded up to seconds. `None` is for ever.
     pub read_timeout: Option<Duration>,
+    /// What the session is to be. `None` leaves it as the server's global settings make it, as those of
+    /// applications are; only tests want that.
+    pub session: Option<Session>,
 }
 
 /// Option files, as the server's own clients have them.

@@ -49,6 +49,7 @@ mod readme;
 mod replication;
 mod request;
 mod sabotage;
+mod sessions;
 mod slow_consumers;
 mod submit;
 mod sysbench;

@@ -6,8 +6,9 @@ use super::settings::Settings;
 use crate::address::DaemonArgs;
 use crate::failure::Failure;
 use crate::server::ServerArgs;
-use rowcall_mysql::{Connection, Options};
+use rowcall_mysql::{Connection, Options, Session};
 use serde_json::Value;
+use std::time::Duration;
 
 pub(crate) struct Patient {
     pub(crate) daemon: DaemonArgs,
@@ -20,7 +21,8 @@ pub(crate) struct Patient {
 
 impl Patient {
     pub(crate) fn new(server: &ServerArgs, daemon: DaemonArgs) -> Result<Patient, Failure> {
-        let options = server.options()?;
+        let session = Session { lock_wait: LOCK_WAIT, ..Session::default() };
+        let options = Options { session: Some(session), ..server.options()? };
         let mut sql = connect(&options)?;
         let settings = Settings::of(&mut sql);
         let settings =
@@ -69,12 +71,9 @@ impl Patient {
     }
 }
 
-/// Nothing that is asked waits long for a lock that somebody holds.
-const LOCKS: &str = "SET SESSION lock_wait_timeout = 5, innodb_lock_wait_timeout = 5";
+/// Nothing that is asked waits long for a lock that another session holds.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 fn connect(options: &Options) -> Result<Connection, Failure> {
-    let connected = Connection::connect(options);
-    let mut sql = connected.map_err(|error| Failure::server("cannot connect to the server", &error))?;
-    sql.query(LOCKS).map_err(|error| Failure::server(LOCKS, &error))?;
-    Ok(sql)
+    Connection::connect(options).map_err(|error| Failure::server("cannot connect to the server", &error))
 }

@@ -8,7 +8,6 @@
 use super::desk::{Desk, Inquiry, News, Parked, Question, Told};
 use super::ledger::{number, text};
 use super::server::{Settings, prepare};
-use super::statements;
 use rowcall_mysql::{Connection, Error, Options, Row as Values};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -102,14 +101,6 @@ impl Clerk {
     fn connect(&self) -> Result<Connection, Error> {
         let mut connection = Connection::connect(&self.options)?;
         prepare(&mut connection)?;
-        connection.query(statements::CLERK)?;
-        for limit in statements::CLERK_LIMITS {
-            match connection.query(limit) {
-                Err(error) if error.is_lost() => return Err(error),
-                // Each server knows one of them, or none.
-                _ => {}
-            }
-        }
         Ok(connection)
     }
 }

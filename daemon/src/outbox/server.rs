@@ -3,14 +3,33 @@
 
 use super::reader::Trouble;
 use super::statements;
-use rowcall_mysql::{Connection, Error, Row};
+use rowcall_mysql::{Connection, Error, Isolation, Row, Session};
 use serde_json::{Value, json};
+use std::time::Duration;
 
-/// Makes the session the reader's; says whether the binary log gets its statements themselves.
+/// The reader's session: committed rows only, no locks by reading; and gone within 5 seconds, its lock on the
+/// outbox with it, when its process hangs or its machine is gone, whatever it was doing: the server waits so
+/// long for a lock, if it was in the middle of that, and then so long for the next word. The reader says
+/// something every second, and takes what it reads at once.
+pub(super) const READER: Session = Session {
+    strict: false,
+    isolation: Isolation::ReadCommitted,
+    lock_wait: Duration::from_secs(1),
+    idle: Duration::from_secs(4),
+    stalled: Duration::from_secs(4),
+    statement: None,
+};
+
+/// The clerk's: people wait, so its statements take as long as they do. It ends after longer than it is kept.
+pub(super) const CLERK: Session = Session {
+    lock_wait: Duration::from_secs(2),
+    idle: Duration::from_secs(90),
+    statement: Some(Duration::from_secs(4)),
+    ..READER
+};
+
+/// Fits the session to a server whose binary log gets its statements themselves; says whether it does.
 pub(super) fn prepare(connection: &mut Connection) -> Result<bool, Error> {
-    for statement in statements::SESSION {
-        connection.query(statement)?;
-    }
     let logs_statements = connection.value(statements::LOGS_STATEMENTS)?.is_some();
     if logs_statements {
         connection.query(statements::SESSION_THAT_LOGS_STATEMENTS)?;

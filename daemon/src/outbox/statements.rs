@@ -19,27 +19,6 @@ use std::fmt::Write;
 /// The edition of the schema that this daemon knows.
 pub(super) const EDITION: &str = "2";
 
-/// The reader's session: committed rows only, no locks by reading, times in UTC. A lock that does
-/// not come is not waited for long: something is wrong then.
-///
-/// A session that has said nothing for 4 seconds is ended by the server, and its lock is free: the
-/// reader says something every second, unless its process hangs or its machine is gone.
-pub(super) const SESSION: [&str; 4] = [
-    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-    "SET SESSION time_zone = '+00:00', autocommit = 1, sql_mode = ''",
-    "SET SESSION innodb_lock_wait_timeout = 5, lock_wait_timeout = 5",
-    "SET SESSION wait_timeout = 4",
-];
-
-/// The clerk's session, after the same: people wait, so it waits less for a lock. It ends after longer than it
-/// is kept.
-pub(super) const CLERK: &str =
-    "SET SESSION lock_wait_timeout = 2, innodb_lock_wait_timeout = 2, wait_timeout = 90";
-
-/// How long a statement of it may take, as MariaDB says it and as MySQL does.
-pub(super) const CLERK_LIMITS: [&str; 2] =
-    ["SET SESSION max_statement_time = 4", "SET SESSION max_execution_time = 4000"];
-
 /// Whether what this session writes goes into the binary log as statements. A server that does not
 /// know the variable any more gives no row.
 pub(super) const LOGS_STATEMENTS: &str =
