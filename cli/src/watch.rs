@@ -4,6 +4,7 @@
 pub(crate) mod catalog;
 mod columns;
 mod list;
+pub(crate) mod names;
 mod plan;
 mod subject;
 pub(crate) mod table;
@@ -18,6 +19,7 @@ pub(crate) use catalog::Catalog;
 use clap::Args;
 use columns::{BigNumbers, Column, identifier};
 pub(crate) use list::changes;
+use names::Names;
 use plan::{Mode, Op, Plan};
 use serde_json::json;
 use table::Table;
@@ -104,10 +106,11 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn run(self, json: bool) -> Result<(), Failure> {
         let named = self.tables.iter().map(|text| Table::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        if let Some(table) = named.iter().find(|table| is_system(&table.schema)) {
+        let mut catalog = Catalog::new(self.server.connect()?, self.lock_wait)?;
+        let names = catalog.names();
+        if let Some(table) = named.iter().find(|table| is_system(names, &table.schema)) {
             return Err(Failure::usage(format!("{table}: the tables of {} cannot be watched", table.schema)));
         }
-        let mut catalog = Catalog::new(self.server.connect()?, self.lock_wait)?;
         if self.list {
             return list::show(&mut catalog, &named, json);
         }
@@ -180,6 +183,7 @@ impl Watch {
 
     fn print(&self, catalog: &mut Catalog, tables: &[Table]) -> Result<(), Failure> {
         let mut text = String::from("SET NAMES utf8mb4;\nSET SESSION sql_mode = '';\nDELIMITER //\n");
+        let mut planned = Vec::new();
         for table in tables {
             let columns = catalog.columns(table)?;
             let plan = self.plan(catalog, table, &columns)?;
@@ -187,7 +191,7 @@ impl Watch {
             for name in catalog.ours(table)? {
                 text.push_str(&format!("DROP TRIGGER {} //\n", identifier(&name)));
             }
-            for (_, create) in catalog.statements(table, &plan, &columns)? {
+            for create in catalog.statements(table, &plan, &columns, &mut planned)? {
                 text.push_str(&format!("\n{create} //\n"));
             }
         }
@@ -213,9 +217,10 @@ fn names_a_row(condition: &str) -> bool {
 }
 
 /// Whether a database is the server's own, or ours.
-fn is_system(schema: &str) -> bool {
-    let all = ["mysql", "sys", "information_schema", "performance_schema", "rowcall"];
-    all.iter().any(|name| schema.eq_ignore_ascii_case(name))
+fn is_system(names: Names, schema: &str) -> bool {
+    // The names of the first two are never told apart by case.
+    ["information_schema", "performance_schema"].iter().any(|name| schema.eq_ignore_ascii_case(name))
+        || ["mysql", "sys", "rowcall"].iter().any(|name| names.are_one(schema, name))
 }
 
 /// Whether this is the text of a trigger that watches a table.
@@ -231,8 +236,9 @@ fn canonical(
     columns: &[Column],
 ) -> Result<Vec<String>, Failure> {
     let find = |name: &String| {
-        let same = |column: &&Column| column.name.to_lowercase() == name.to_lowercase();
-        let found = columns.iter().find(same).map(|column| column.name.clone());
+        let exact = columns.iter().find(|column| column.name == *name);
+        let alike = || columns.iter().find(|column| column.name.to_lowercase() == name.to_lowercase());
+        let found = exact.or_else(alike).map(|column| column.name.clone());
         found.ok_or_else(|| Failure::usage(format!("{flag}: {table} has no column {name}")))
     };
     let mut found: Vec<String> = names.iter().map(find).collect::<Result<_, _>>()?;

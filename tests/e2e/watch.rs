@@ -1,6 +1,7 @@
 //! `rowcall watch`: a table's changes become events. What comes out of each type of column stands in
 //! watch/types.rs, what the statements that make the changes notice of it in watch/statements.rs.
 
+mod alike;
 mod forwarding;
 mod listening;
 mod running;

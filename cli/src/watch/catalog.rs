@@ -2,17 +2,20 @@
 //! stands in them is trigger.rs's business.
 
 use super::columns::{Column, identifier};
+use super::names::Names;
 use super::plan::{self, Op, Plan};
 use super::table::Table;
 use super::trigger::{self, Trigger};
 use crate::failure::Failure;
 use crate::schema;
 use rowcall_mysql::{Connection, Error, quoted};
+use std::collections::BTreeSet;
 
 /// The server, to whoever watches.
 pub(crate) struct Catalog {
     connection: Connection,
     mariadb: bool,
+    names: Names,
 }
 
 /// An AFTER trigger that is there.
@@ -36,7 +39,8 @@ impl Catalog {
                 "this server is {version}; watching needs MySQL 8.0 or MariaDB 10.6 at least"
             )));
         }
-        let mut catalog = Catalog { connection, mariadb: version.contains("MariaDB") };
+        let names = Names::of(&mut connection)?;
+        let mut catalog = Catalog { connection, mariadb: version.contains("MariaDB"), names };
         catalog.run("SET SESSION sql_mode = ''")?;
         catalog.run(&format!("SET SESSION lock_wait_timeout = {patience}"))?;
         Ok(catalog)
@@ -44,6 +48,11 @@ impl Catalog {
 
     pub(crate) fn connection(&mut self) -> &mut Connection {
         &mut self.connection
+    }
+
+    /// How the server tells tables apart.
+    pub(crate) fn names(&self) -> Names {
+        self.names
     }
 
     fn run(&mut self, sql: &str) -> Result<(), Failure> {
@@ -57,12 +66,14 @@ impl Catalog {
 
     /// The tables that a name means: itself, or all of its schema.
     pub(crate) fn find(&mut self, table: &Table) -> Result<Vec<Table>, Failure> {
-        let one =
-            if table.is_all() { String::new() } else { format!(" AND TABLE_NAME = {}", quoted(&table.name)) };
+        let which = if table.is_all() {
+            self.names.is("TABLE_SCHEMA", &table.schema)
+        } else {
+            self.names.are(table, "TABLE_SCHEMA", "TABLE_NAME")
+        };
         let rows = self.rows(&format!(
             "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND \
-             TABLE_SCHEMA = {}{one} ORDER BY 2",
-            quoted(&table.schema)
+             {which} ORDER BY CAST(TABLE_NAME AS BINARY)"
         ))?;
         if rows.is_empty() {
             return Err(Failure::other(format!("there is no table {table}, or the account may not see it")));
@@ -78,7 +89,7 @@ impl Catalog {
     pub(crate) fn primary_key(&mut self, table: &Table) -> Result<Vec<String>, Failure> {
         let rows = self.rows(&format!(
             "SELECT COLUMN_NAME FROM information_schema.STATISTICS WHERE {} AND INDEX_NAME = 'PRIMARY' ORDER BY SEQ_IN_INDEX",
-            is(table, "TABLE_SCHEMA", "TABLE_NAME")
+            self.names.are(table, "TABLE_SCHEMA", "TABLE_NAME")
         ))?;
         Ok(rows.into_iter().flatten().collect())
     }
@@ -89,7 +100,7 @@ impl Catalog {
             "SELECT CONCAT(IF(DELETE_RULE IN ('CASCADE', 'SET NULL'), CONCAT('ON DELETE ', DELETE_RULE), CONCAT('ON UPDATE ', UPDATE_RULE)), \
              ' from ', REFERENCED_TABLE_NAME) FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE {} AND \
              (DELETE_RULE IN ('CASCADE', 'SET NULL') OR UPDATE_RULE IN ('CASCADE', 'SET NULL')) ORDER BY 1",
-            is(table, "CONSTRAINT_SCHEMA", "TABLE_NAME")
+            self.names.are(table, "CONSTRAINT_SCHEMA", "TABLE_NAME")
         ))?;
         Ok(rows.into_iter().flatten().collect())
     }
@@ -99,7 +110,7 @@ impl Catalog {
         let rows = self.rows(&format!(
             "SELECT TRIGGER_NAME, EVENT_MANIPULATION, ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE {} AND \
              ACTION_TIMING = 'AFTER' ORDER BY EVENT_MANIPULATION, ACTION_ORDER",
-            is(table, "EVENT_OBJECT_SCHEMA", "EVENT_OBJECT_TABLE")
+            self.names.are(table, "EVENT_OBJECT_SCHEMA", "EVENT_OBJECT_TABLE")
         ))?;
         rows.into_iter()
             .map(|row| {
@@ -120,34 +131,52 @@ impl Catalog {
     /// All tables with triggers of ours, as far as the account may see them.
     pub(crate) fn watched(&mut self) -> Result<Vec<Table>, Failure> {
         let rows = self.rows(&format!(
-            "SELECT DISTINCT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE \
-             INSTR(ACTION_STATEMENT, {}) > 0 ORDER BY 1, 2",
+            "SELECT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE \
+             INSTR(ACTION_STATEMENT, {}) > 0",
             quoted(&plan::beginning())
         ))?;
-        Ok(rows.into_iter().map(named).collect())
+        // Not DISTINCT, which knows the columns' collation only.
+        let tables: BTreeSet<Table> = rows.into_iter().map(named).collect();
+        Ok(tables.into_iter().collect())
     }
 
-    /// The statements that create the triggers of a plan.
+    /// The statements that would create the triggers of a plan, under names that are neither in use nor planned
+    /// in the same schema; they are planned then.
     pub(crate) fn statements(
         &mut self,
         table: &Table,
         plan: &Plan,
         columns: &[Column],
-    ) -> Result<Vec<(String, String)>, Failure> {
+        planned: &mut Vec<Table>,
+    ) -> Result<Vec<String>, Failure> {
         let there = self.triggers(table)?;
+        let mut statements = Vec::new();
+        for &op in &plan.on {
+            for name in trigger::names(table, op) {
+                if self.is_free(table, &name, planned)? {
+                    statements.push(create(table, op, plan, columns, &name, &there));
+                    planned.push(Table { schema: table.schema.clone(), name });
+                    break;
+                }
+            }
+        }
+        Ok(statements)
+    }
+
+    /// Whether no trigger of the schema has this name, nor one that the server takes for it: on MySQL, names that
+    /// differ in case or accents are one.
+    fn is_free(&mut self, table: &Table, name: &str, planned: &[Table]) -> Result<bool, Failure> {
+        let alike =
+            |name: &str| format!("CONVERT({} USING utf8mb3) COLLATE utf8mb3_general_ci", quoted(name));
+        let planned = planned.iter().filter(|other| other.schema == table.schema);
+        let planned: String =
+            planned.map(|other| format!(" OR {} = {}", alike(name), alike(&other.name))).collect();
         let rows = self.rows(&format!(
-            "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = {}",
-            quoted(&table.schema)
+            "SELECT EXISTS (SELECT 1 FROM information_schema.TRIGGERS WHERE {} AND TRIGGER_NAME = {}){planned}",
+            self.names.is("EVENT_OBJECT_SCHEMA", &table.schema),
+            quoted(name)
         ))?;
-        let taken: Vec<String> = rows.into_iter().flatten().collect();
-        let statements = plan.on.iter().map(|&op| {
-            let mut others = there.iter().filter(|other| other.plan.is_none() && other.is_for(op));
-            let follows = others.next_back().map(|other| other.name.as_str());
-            let name = trigger::name(table, op, &taken);
-            let create = Trigger { table, op, plan, columns, name: &name, follows }.create();
-            (name, create)
-        });
-        Ok(statements.collect())
+        Ok(rows.concat() == ["0"])
     }
 
     /// Puts the triggers of a plan there, in the place of those that are there for an earlier one: all of
@@ -181,7 +210,7 @@ impl Catalog {
     pub(crate) fn is_transactional(&mut self, table: &Table) -> Result<bool, Failure> {
         let rows = self.rows(&format!(
             "SELECT e.TRANSACTIONS FROM information_schema.TABLES t JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE WHERE {}",
-            is(table, "t.TABLE_SCHEMA", "t.TABLE_NAME")
+            self.names.are(table, "t.TABLE_SCHEMA", "t.TABLE_NAME")
         ))?;
         Ok(rows.concat() == ["YES"])
     }
@@ -205,16 +234,41 @@ impl Catalog {
 
     fn create(&mut self, table: &Table, plan: &Plan, columns: &[Column]) -> Result<(), Failure> {
         self.run(&format!("USE {}", identifier(&table.schema)))?;
+        let there = self.triggers(table)?;
         let mut made = Vec::new();
-        for (name, sql) in self.statements(table, plan, columns)? {
-            if let Err(failure) = self.ddl(table, &sql) {
-                // Best effort: the error that matters is the one above.
-                let _ = self.drop_all(table, &made);
-                return Err(failure);
+        for &op in &plan.on {
+            match self.create_one(table, op, plan, columns, &there) {
+                Ok(name) => made.push(name),
+                Err(failure) => {
+                    // Best effort: the error that matters is this one.
+                    let _ = self.drop_all(table, &made);
+                    return Err(failure);
+                }
             }
-            made.push(name);
         }
         Ok(())
+    }
+
+    /// Creates one under the first name that the server takes; says which. Only the server knows: the account may
+    /// not see all triggers of the schema.
+    fn create_one(
+        &mut self,
+        table: &Table,
+        op: Op,
+        plan: &Plan,
+        columns: &[Column],
+        there: &[Existing],
+    ) -> Result<String, Failure> {
+        let is_free = |name: &String| there.iter().all(|other| !other.name.eq_ignore_ascii_case(name));
+        let mut names = trigger::names(table, op).filter(is_free).peekable();
+        while let Some(name) = names.next() {
+            match self.connection.query(create(table, op, plan, columns, &name, there)) {
+                Ok(_) => return Ok(name),
+                Err(error) if error.number == NAME_IN_USE && names.peek().is_some() => {}
+                Err(error) => return Err(refused(table, &error)),
+            }
+        }
+        Err(Failure::other(format!("{table}: no name is free for its trigger")))
     }
 
     fn drop_all(&mut self, table: &Table, names: &[String]) -> Result<(), Failure> {
@@ -224,10 +278,7 @@ impl Catalog {
     }
 
     fn ddl(&mut self, table: &Table, sql: &str) -> Result<(), Failure> {
-        self.connection.query(sql).map(drop).map_err(|error| {
-            Failure::server(&format!("cannot change the triggers of {table}"), &error)
-                .with(advice(error.number))
-        })
+        self.connection.query(sql).map(drop).map_err(|error| refused(table, &error))
     }
 }
 
@@ -237,6 +288,20 @@ impl Existing {
     }
 }
 
+/// The server's number for: a trigger of this name is there.
+const NAME_IN_USE: u32 = 1359;
+
+/// The statement that creates a trigger, behind those of others.
+fn create(table: &Table, op: Op, plan: &Plan, columns: &[Column], name: &str, there: &[Existing]) -> String {
+    let mut others = there.iter().filter(|other| other.plan.is_none() && other.is_for(op));
+    let follows = others.next_back().map(|other| other.name.as_str());
+    Trigger { table, op, plan, columns, name, follows }.create()
+}
+
+fn refused(table: &Table, error: &Error) -> Failure {
+    Failure::server(&format!("cannot change the triggers of {table}"), error).with(advice(error.number))
+}
+
 fn cannot(what: &str, error: &Error) -> Failure {
     Failure::server(&format!("cannot {what}"), error)
 }
@@ -244,10 +309,6 @@ fn cannot(what: &str, error: &Error) -> Failure {
 fn named(row: Vec<String>) -> Table {
     let [schema, name] = row.try_into().unwrap_or_default();
     Table { schema, name }
-}
-
-fn is(table: &Table, schema: &str, name: &str) -> String {
-    format!("{schema} = {} AND {name} = {}", quoted(&table.schema), quoted(&table.name))
 }
 
 /// What to do about the errors that people meet here.

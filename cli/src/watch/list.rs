@@ -69,10 +69,8 @@ pub(crate) fn changes(catalog: &mut Catalog) -> Result<Vec<(Table, Vec<String>)>
 
 fn watched(catalog: &mut Catalog, named: &[Table]) -> Result<Vec<Watched>, Failure> {
     let mut all = Vec::new();
-    let wanted = |table: &Table| {
-        named.is_empty()
-            || named.iter().any(|one| one.schema == table.schema && (one.is_all() || one.name == table.name))
-    };
+    let names = catalog.names();
+    let wanted = |table: &Table| named.is_empty() || named.iter().any(|one| names.include(one, table));
     for table in catalog.watched()?.into_iter().filter(wanted) {
         let triggers = catalog.triggers(&table)?;
         let Some(plan) = triggers.iter().find_map(|trigger| trigger.plan.clone()) else { continue };

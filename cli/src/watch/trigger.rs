@@ -22,6 +22,12 @@ const KEY_MAX: usize = 200;
 /// Characters of a name in MySQL and MariaDB.
 const NAME_MAX: usize = 64;
 
+/// Bytes of a trigger's name in a file's: 255, less `.TRN~`, the ending while MariaDB writes it.
+const FILE_NAME_MAX: usize = 250;
+
+/// Numbers behind names that are in use: more tables with one beginning than a schema has.
+const NAMES_MAX: usize = 9999;
+
 /// A trigger to be.
 pub(crate) struct Trigger<'a> {
     pub(crate) table: &'a Table,
@@ -34,17 +40,27 @@ pub(crate) struct Trigger<'a> {
     pub(crate) follows: Option<&'a str>,
 }
 
-/// A name for it that none of these has. People recognise it; rowcall does by what stands in it.
-pub(crate) fn name(table: &Table, op: Op, taken: &[String]) -> String {
-    let end = |n: usize| if n == 1 { format!("_{}", op.name()) } else { format!("_{}_{n}", op.name()) };
-    let candidates = (1..).map(|n| {
-        let end = end(n);
-        let room = NAME_MAX - "rowcall_".len() - end.len();
-        let table: String = table.name.chars().take(room).collect();
-        format!("rowcall_{table}{end}")
-    });
-    let mut free = candidates.filter(|name| !taken.iter().any(|other| other.eq_ignore_ascii_case(name)));
-    free.next().unwrap_or_default()
+/// Names for it, to be tried one after the other. People recognise them; rowcall does by what stands in it.
+pub(crate) fn names(table: &Table, op: Op) -> impl Iterator<Item = String> {
+    (1..=NAMES_MAX).map(move |n| {
+        let end = if n == 1 { format!("_{}", op.name()) } else { format!("_{}_{n}", op.name()) };
+        let mut name = String::from("rowcall_");
+        let mut room = FILE_NAME_MAX - encoded(&name) - encoded(&end);
+        let count = NAME_MAX - name.len() - end.len();
+        for character in table.name.chars().take(count) {
+            let length = encoded(character.encode_utf8(&mut [0; 4]));
+            let Some(left) = room.checked_sub(length) else { break };
+            room = left;
+            name.push(character);
+        }
+        name + &end
+    })
+}
+
+/// Bytes of a name in MariaDB's file names at most: a letter that is no plain one is `@` and four digits.
+fn encoded(name: &str) -> usize {
+    let length = |c: char| if c.is_ascii_alphanumeric() || c == '_' { 1 } else { 5 };
+    name.chars().map(length).sum()
 }
 
 impl Trigger<'_> {
@@ -189,4 +205,21 @@ impl Trigger<'_> {
 
 fn one_line(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '_' } else { character }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_as_long_as_may_be() {
+        let named = |name: &str, n: usize| {
+            let table = Table { schema: "shop".into(), name: name.into() };
+            names(&table, Op::Insert).nth(n - 1).unwrap()
+        };
+        assert_eq!((named("t", 1), named("t", 2)), ("rowcall_t_insert".into(), "rowcall_t_insert_2".into()));
+        assert_eq!(named(&"x".repeat(64), 12).len(), NAME_MAX);
+        let long = named(&"漢".repeat(50), 9999);
+        assert!(encoded(&long) <= FILE_NAME_MAX && long.ends_with("_insert_9999"), "{long}");
+    }
 }
