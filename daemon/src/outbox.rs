@@ -27,7 +27,8 @@ use desk::{Desk, News, Phase, Question, Recall};
 pub(crate) use desk::{Inquiry, Parked, Recalled, Told};
 use event::Event;
 use reader::Reader;
-pub(crate) use receipt::delivery_subject;
+use receipt::Receipt;
+pub(crate) use receipt::{consumer_of, delivery_subject};
 use rowcall_mysql::{OptionFiles, Options};
 use rowcall_wire::Message;
 use rowcall_wire::rule::Rule;
@@ -165,6 +166,12 @@ impl Outbox {
             true => Ok(number),
             false => Err("too many ask about the tables at once".into()),
         }
+    }
+
+    /// Whether this client has the event that such a receipt was given for.
+    pub(crate) fn is_with(&self, receipt: &Receipt<'_>, client: Key) -> bool {
+        let named = self.consumers.iter().find(|window| window.settings.name == receipt.consumer);
+        named.is_some_and(|window| window.is_with(receipt.position, client))
     }
 
     /// Someone is gone, or waits no longer, and with that what he asked.

@@ -34,7 +34,7 @@ impl Daemon {
         if wants.pedantic && !is_publishable(message.subject) {
             self.complain(from, "Invalid Publish Subject");
         }
-        if !free && !self.may_publish(from, message) {
+        if (!free || is_reserved(message)) && !self.may_publish(from, message) {
             return false;
         }
         if wants.verbose {
@@ -238,6 +238,12 @@ impl Daemon {
             self.leave(key, Reason::SlowPending);
         }
     }
+}
+
+/// Whether a message goes to where only workers of durable consumers speak, or nobody does, or asks to be
+/// answered there: a worker who answered it would settle an event, or make one.
+pub(crate) fn is_reserved(message: &Message<'_>) -> bool {
+    subject::is_reserved(message.subject) || message.reply.is_some_and(subject::is_reserved)
 }
 
 /// What the reference's pedantic check asks of a subject that is published to.

@@ -19,6 +19,20 @@ pub const TAKEN: &[u8] = b"_ROWCALL.taken";
 /// Where the workers of a durable consumer subscribe; its name follows.
 pub const CONSUMER: &str = "rowcall.consumer.";
 
+/// What the reply subject of each delivery to such a worker begins with: there it says what became of
+/// the event. The form is JetStream's.
+pub const ACK: &[u8] = b"$JS.ACK.rowcall.";
+
+/// What the subjects begin with that are rights, named in the file of users, and carry no messages.
+pub const RIGHTS: &[u8] = b"$ROWCALL.";
+
+/// Subjects that a message from outside the daemon neither goes to nor asks to be answered on. A worker
+/// would take what came on [`CONSUMER`] for a committed event; on [`ACK`] only workers speak, and the
+/// daemon looks at each of them.
+pub fn is_reserved(subject: &[u8]) -> bool {
+    [CONSUMER.as_bytes(), ACK, RIGHTS].iter().any(|prefix| subject.starts_with(prefix))
+}
+
 /// Whether this is where the library speaks to the daemon itself: [`POKE`], [`RESULT`], [`TAKEN`].
 pub fn is_for_daemon(subject: &[u8]) -> bool {
     [POKE, RESULT, TAKEN].contains(&subject)
@@ -156,6 +170,20 @@ mod tests {
         check(b"a\r\nPUB x 0", Flaw::Unprintable);
         check(b"a\0", Flaw::Unprintable);
         check(b"a\x7f", Flaw::Unprintable);
+    }
+
+    #[test]
+    fn what_is_reserved() {
+        for reserved in
+            ["rowcall.consumer.mail", "rowcall.consumer.a.b", "$JS.ACK.rowcall.mail.1", "$ROWCALL.x"]
+        {
+            assert!(is_reserved(reserved.as_bytes()), "{reserved}");
+        }
+        for free in
+            ["rowcall.consumer", "rowcall.consumers.a", "$JS.ACK.orders.mail", "$JS.API.INFO", "_ROWCALL.x"]
+        {
+            assert!(!is_reserved(free.as_bytes()), "{free}");
+        }
     }
 
     #[test]

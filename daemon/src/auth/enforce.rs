@@ -5,10 +5,11 @@
 use super::permissions::Rights;
 use crate::Daemon;
 use crate::mail;
-use crate::outbox::delivery_subject;
+use crate::outbox::{consumer_of, delivery_subject};
+use crate::publish::is_reserved;
 use crate::slots::Key;
 use crate::stats::Reason;
-use rowcall_wire::{Message, headers};
+use rowcall_wire::{Message, headers, subject};
 
 /// The word for it that SQL is told (`rowcall_last_error()`), that `rowcall.parked` holds too.
 pub(crate) const FORBIDDEN: &str = "forbidden";
@@ -23,16 +24,31 @@ impl Daemon {
     pub(crate) fn may_publish(&mut self, from: Key, message: &Message<'_>) -> bool {
         let now = self.now;
         let Some(client) = self.clients.get_mut(from) else { return false };
-        let may = client.standing.may_publish(message.subject, now) || self.may_settle(from, message.subject);
+        let may = match is_reserved(message) {
+            true => self.may_settle(from, message),
+            false => client.standing.may_publish(message.subject, now),
+        };
         if !may {
             self.forbid_publish(from, message);
         }
         may
     }
 
-    /// Whether this is an answer to a delivery of a durable consumer, from someone who may work for it:
-    /// who is given events may also say what became of them.
-    pub(crate) fn may_settle(&self, from: Key, subject: &[u8]) -> bool {
+    /// Whether this is an answer to a delivery of a durable consumer, from a connection that may give it:
+    /// the one that was given the event, one that works for the consumer, or one whose user was given
+    /// the right by its name. Receipts are easy to guess, so a right to publish to `>` is not enough.
+    fn may_settle(&mut self, from: Key, message: &Message<'_>) -> bool {
+        if message.reply.is_some_and(subject::is_reserved) {
+            return false;
+        }
+        let Some(receipt) = self.answered(message.subject) else { return false };
+        self.outbox.as_ref().is_some_and(|outbox| outbox.is_with(&receipt, from))
+            || self.workers(receipt.consumer).iter().any(|&(_, worker)| worker == from)
+            || self.rights(from).is_some_and(|rights| rights.is_named(message.subject))
+    }
+
+    /// Whether a client may work for the consumer of this delivery.
+    pub(crate) fn may_work(&self, from: Key, subject: &[u8]) -> bool {
         let Some(receipt) = self.answered(subject) else { return false };
         let subject = delivery_subject(receipt.consumer);
         self.rights(from).is_some_and(|rights| rights.may_subscribe(subject.as_bytes(), None))
@@ -68,7 +84,10 @@ impl Daemon {
         queue: Option<&[u8]>,
         sid: &[u8],
     ) -> bool {
-        let may = self.rights(key).is_some_and(|rights| rights.may_subscribe(filter, queue));
+        // SQL cannot acknowledge: whatever it took would come again, and be parked after some times.
+        let in_vain = consumer_of(filter).is_some()
+            && self.clients.get(key).is_some_and(|client| client.standing.is_library);
+        let may = !in_vain && self.rights(key).is_some_and(|rights| rights.may_subscribe(filter, queue));
         if !may {
             self.forbid_subscription(key, filter, queue, sid);
         }

@@ -16,9 +16,6 @@ const OWN_INBOX: &[u8] = b"_INBOX.rowcall.";
 /// How many digits those are.
 const OWN_INBOX_DIGITS: usize = 16;
 
-/// What the subjects begin with that are rights and nothing else.
-const OWN_RIGHTS: &[u8] = b"$ROWCALL.";
-
 /// What someone may do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rights {
@@ -76,7 +73,8 @@ impl Rights {
 
     /// Whether a right that stands for more than a message is given by its name, and not by `>` or `*`.
     pub(crate) fn is_named(&self, subject: &[u8]) -> bool {
-        let names = |filter: &[u8]| filter.starts_with(OWN_RIGHTS) && subject::matches(filter, subject);
+        let named = |filter: &[u8]| [subject::RIGHTS, subject::ACK].iter().any(|it| filter.starts_with(it));
+        let names = |filter: &[u8]| named(filter) && subject::matches(filter, subject);
         self.may_publish(subject) && self.publish.allow.iter().flatten().any(|filter| names(filter))
     }
 
@@ -212,6 +210,12 @@ mod tests {
         }
         assert!(with(Some(&["a", "$ROWCALL.parked.*"])).is_named(b"$ROWCALL.parked.drop"));
         assert!(!with(Some(&["$ROWCALL.>"])).is_named(b"$ROWCALL.no"));
+        let ack = b"$JS.ACK.rowcall.mail.1.7.9.42000.5";
+        assert!(with(Some(&["$JS.ACK.rowcall.mail.>"])).is_named(ack));
+        assert!(
+            !with(Some(&["$JS.ACK.>"])).is_named(ack)
+                && !with(Some(&["$JS.ACK.rowcall.sms.>"])).is_named(ack)
+        );
     }
 
     #[test]

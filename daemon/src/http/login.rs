@@ -13,6 +13,7 @@ use crate::slots::Key;
 use crate::stats::Stats;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rowcall_wire::subject;
 use std::time::Instant;
 
 /// When someone may try again whose credentials could not be looked at, in seconds: attempts come back
@@ -57,7 +58,8 @@ impl Daemon {
 
     /// Whether whoever asks may publish to this subject.
     pub(super) fn permit_publish(&mut self, key: Key, subject: &[u8]) -> Result<(), Answer<'static>> {
-        let may = self.rights(key).is_some_and(|rights| rights.may_publish(subject));
+        let may = !subject::is_reserved(subject)
+            && self.rights(key).is_some_and(|rights| rights.may_publish(subject));
         self.permit(may, |stats| &mut stats.forbidden_publish, "publish to this subject")
     }
 
@@ -88,8 +90,8 @@ impl Daemon {
 
     /// Whether whoever asks may say what has become of a durable consumer's event.
     pub(super) fn permit_settling(&mut self, key: Key, receipt: &[u8]) -> Result<(), Answer<'static>> {
-        let may = self.rights(key).is_some_and(|rights| rights.may_publish(receipt))
-            || self.may_settle(key, receipt);
+        let may =
+            self.rights(key).is_some_and(|rights| rights.may_publish(receipt)) || self.may_work(key, receipt);
         self.permit(may, |stats| &mut stats.forbidden_publish, "settle this consumer's events")
     }
 

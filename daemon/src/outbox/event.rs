@@ -78,6 +78,9 @@ impl Row<'_> {
     pub(crate) fn event(&self, max_payload: usize) -> Result<Event, Flaw> {
         let subject = self.subject.filter(|subject| subject.len() < SUBJECT_MAX);
         let subject = subject.filter(|subject| subject::publishable(subject).is_ok()).ok_or(Flaw::Subject)?;
+        if subject::is_reserved(subject) {
+            return Err(Flaw::Forbidden);
+        }
         let payload = self.payload.ok_or(Flaw::NullPayload)?;
         let id = self.id.to_string();
         let time = self.time();
@@ -175,6 +178,7 @@ mod tests {
         assert_eq!(flaw(Row { subject: None, ..ROW }), Flaw::Subject);
         assert_eq!(flaw(Row { subject: Some(b"a..b"), ..ROW }), Flaw::Subject);
         assert_eq!(flaw(Row { subject: Some(&[b'a'; 4096]), ..ROW }), Flaw::Subject);
+        assert_eq!(flaw(Row { subject: Some(b"rowcall.consumer.mail"), ..ROW }), Flaw::Forbidden);
         assert_eq!(flaw(Row { payload: None, ..ROW }), Flaw::NullPayload);
         assert_eq!(flaw(Row { payload: Some(&[0; 1000]), ..ROW }), Flaw::TooLarge);
         for headers in ["A", "A b: c", ": c", "Rowcall-Id: 8", "nats-msg-id: 8", "rowcall-deliveries: 2"] {

@@ -7,9 +7,6 @@ use rowcall_wire::subject;
 use serde::Deserialize;
 use std::time::Duration;
 
-/// Where answers go; the tokens behind it say to what.
-const PREFIX: &[u8] = b"$JS.ACK.rowcall.";
-
 /// The header of every delivery of an event but the first: which one it is.
 pub(crate) const DELIVERIES: &str = "Rowcall-Deliveries";
 
@@ -57,7 +54,7 @@ pub(crate) fn reply_subject(
     position: u64,
     more: usize,
 ) -> String {
-    let prefix = String::from_utf8_lossy(PREFIX);
+    let prefix = String::from_utf8_lossy(subject::ACK);
     let nanoseconds = event.stamp.saturating_mul(1000);
     format!("{prefix}{consumer}.{deliveries}.{}.{position}.{nanoseconds}.{more}", event.id)
 }
@@ -75,7 +72,7 @@ pub(crate) fn redelivered(event: &Event, deliveries: u32) -> (Vec<u8>, usize) {
 impl Receipt<'_> {
     /// Whether an answer goes to that subject, and to what it is one.
     pub(crate) fn parse(subject: &[u8]) -> Option<Receipt<'_>> {
-        let mut tokens = subject::tokens(subject.strip_prefix(PREFIX)?).map(std::str::from_utf8);
+        let mut tokens = subject::tokens(subject.strip_prefix(subject::ACK)?).map(std::str::from_utf8);
         let mut next = || tokens.next()?.ok();
         let (consumer, deliveries) = (next()?, next()?.parse().ok()?);
         let (id, position, nanoseconds) = (next()?.parse().ok()?, next()?.parse().ok()?, next()?);

@@ -334,6 +334,13 @@ impl Window {
         self.entries.get(&position).is_some_and(|entry| matches!(entry.state, State::Delivered { .. }))
     }
 
+    /// Whether this worker has it.
+    pub(crate) fn is_with(&self, position: u64, worker: Key) -> bool {
+        let entry = self.entries.get(&position);
+        entry
+            .is_some_and(|entry| matches!(entry.state, State::Delivered { worker: who, .. } if who == worker))
+    }
+
     /// Deliveries that are open and were not written down.
     pub(crate) fn unnoted(&self) -> Vec<(u64, u32)> {
         let unnoted = |entry: &&Entry| matches!(entry.state, State::Delivered { noted: false, .. });

@@ -386,7 +386,7 @@ impl Daemon {
 
     /// The workers of a consumer, as subscription and client: whoever subscribes to exactly its delivery
     /// subject, whatever their queue groups. Someone who listens to everything is no worker.
-    fn workers(&mut self, name: &str) -> Vec<(Key, Key)> {
+    pub(crate) fn workers(&mut self, name: &str) -> Vec<(Key, Key)> {
         let subject = receipt::delivery_subject(name);
         let matches = self.subjects.matches(subject.as_bytes());
         let worker = |&key: &Key| {

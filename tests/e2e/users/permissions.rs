@@ -268,3 +268,31 @@ fn without_users_nobody_has_to_log_in() {
     it.expect("MSG a 1 1\r\nx\r\n");
     it.barrier();
 }
+
+/// Neither the right to publish to everything, nor that it is given by its name: there, nobody publishes.
+#[test]
+fn what_is_reserved_is_nobodys() {
+    let folder = harness::folder();
+    let users = [
+        User::new("all", "publish = { allow = [\">\"] }", ""),
+        User::new(
+            "named",
+            "publish = { allow = [\"rowcall.consumer.>\", \"$JS.ACK.rowcall.>\", \"$ROWCALL.>\"] }",
+            "",
+        ),
+    ];
+    let daemon = Daemon::with_settings(folder.path(), &write_users(folder.path(), &users_file(&users)));
+    let mut listener = enter(daemon.terminal(), "all");
+    listener.send("SUB > 1\r\n");
+    listener.barrier();
+    for name in ["all", "named"] {
+        let mut it = enter(daemon.terminal(), name);
+        for subject in ["rowcall.consumer.mail", "$JS.ACK.rowcall.mail.1.1.1.0.0", "$ROWCALL.parked.retry"] {
+            forbidden(&mut it, subject);
+        }
+        it.send("PUB free rowcall.consumer.mail 1\r\nx\r\n");
+        it.expect("-ERR 'Permissions Violation for Publish to \"free\"'\r\n");
+        it.barrier();
+    }
+    listener.barrier();
+}

@@ -30,6 +30,10 @@ impl Connection {
     /// Whether SQL may publish to this. What is known may be out of date, so before a call is refused
     /// it is looked whether the daemon has said something else since.
     pub(super) fn may_publish(&mut self, subject: &[u8]) -> Result<bool, Fail> {
+        // Whatever the rule says; the daemon would refuse it as well.
+        if subject::is_reserved(subject) {
+            return Ok(false);
+        }
         // What it says to the daemon itself is always allowed.
         if self.rule_permits(subject) || subject::is_for_daemon(subject) {
             return Ok(true);
