@@ -4,6 +4,7 @@
 mod alike;
 mod forwarding;
 mod listening;
+mod rights;
 mod running;
 mod statements;
 mod types;

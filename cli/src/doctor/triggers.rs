@@ -5,7 +5,7 @@ use super::finding::{Finding, Trouble};
 use super::functions;
 use super::patient::Patient;
 use crate::install;
-use crate::watch::{self, Catalog};
+use crate::watch::{self, Catalog, identifier};
 use rowcall_mysql::quoted;
 use std::collections::BTreeMap;
 
@@ -112,15 +112,24 @@ fn gone(name: &str, account: &str) -> Finding {
 }
 
 fn no_right(name: &str, account: &str, schema: &str, table: &str) -> Finding {
+    let (user, host) = account.rsplit_once('@').unwrap_or((account, "%"));
     Finding::warning(
-        format!("{name} runs as {account}, which has no right TRIGGER on {schema}.{table} of its own."),
         format!(
-            "Unless a role gives it, every write to the table gets error 1142: GRANT TRIGGER ON {schema}.{table}"
+            "{name} runs as {account}, which has no right TRIGGER on {schema}.{table} that counts there: every write \
+             to the table gets error 1142."
+        ),
+        format!(
+            "GRANT TRIGGER ON {}.{} TO {}@{}; a role does not do on MariaDB, and on MySQL only a default one does",
+            identifier(schema),
+            identifier(table),
+            quoted(user),
+            quoted(host)
         ),
     )
 }
 
-/// Whether it was granted to the account itself, for the table, its schema or everything.
+/// Whether it was granted to the account itself, or to a role that counts in triggers, for the table, its schema
+/// or everything.
 fn may_trigger(
     patient: &mut Patient,
     user: &str,
@@ -128,11 +137,15 @@ fn may_trigger(
     schema: &str,
     table: &str,
 ) -> Result<bool, Trouble> {
-    let grantee = quoted(&format!("'{user}'@'{host}'"));
+    let mut grantees = vec![quoted(&format!("'{user}'@'{host}'")), quoted("'PUBLIC'@''")];
+    // A server without roles has no such tables.
+    let roles: Vec<[String; 1]> = patient.rows(&default_roles(user, host)).unwrap_or_default();
+    grantees.extend(roles.iter().map(|[role]| quoted(role)));
+    let grantees = grantees.join(", ");
     let (schema, table) = (quoted(schema), quoted(table));
     let granted = |from: &str, more: &str| {
         format!(
-            "EXISTS (SELECT 1 FROM information_schema.{from} WHERE GRANTEE = {grantee} AND PRIVILEGE_TYPE = 'TRIGGER'{more})"
+            "EXISTS (SELECT 1 FROM information_schema.{from} WHERE GRANTEE IN ({grantees}) AND PRIVILEGE_TYPE = 'TRIGGER'{more})"
         )
     };
     let sql = format!(
@@ -142,6 +155,18 @@ fn may_trigger(
         granted("TABLE_PRIVILEGES", &format!(" AND TABLE_SCHEMA = {schema} AND TABLE_NAME = {table}")),
     );
     Ok(patient.value(&sql)?.as_deref() == Some("1"))
+}
+
+/// On MySQL, the default roles of an account and the roles that these have, as information_schema writes them.
+fn default_roles(user: &str, host: &str) -> String {
+    format!(
+        "WITH RECURSIVE role (user, host) AS (\
+         SELECT DEFAULT_ROLE_USER, DEFAULT_ROLE_HOST FROM mysql.default_roles WHERE USER = {} AND HOST = {} \
+         UNION SELECT e.FROM_USER, e.FROM_HOST FROM mysql.role_edges e JOIN role r ON e.TO_USER = r.user AND e.TO_HOST = r.host) \
+         SELECT CONCAT(CHAR(39), user, CHAR(39), '@', CHAR(39), host, CHAR(39)) FROM role",
+        quoted(user),
+        quoted(host)
+    )
 }
 
 /// Tables that are not what they were when they were watched.

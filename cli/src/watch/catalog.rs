@@ -50,12 +50,18 @@ impl Catalog {
         &mut self.connection
     }
 
+    /// Whether the server is MariaDB.
+    pub(crate) fn is_mariadb(&self) -> bool {
+        self.mariadb
+    }
+
     /// How the server tells tables apart.
     pub(crate) fn names(&self) -> Names {
         self.names
     }
 
-    fn run(&mut self, sql: &str) -> Result<(), Failure> {
+    /// Runs a statement of which there is nothing to read.
+    pub(super) fn run(&mut self, sql: &str) -> Result<(), Failure> {
         self.connection.query(sql).map(drop).map_err(|error| cannot(sql, &error))
     }
 
@@ -182,16 +188,18 @@ impl Catalog {
     /// Puts the triggers of a plan there, in the place of those that are there for an earlier one: all of
     /// them or, if something fails, none. Says whether there were any.
     pub(crate) fn put(&mut self, table: &Table, plan: &Plan, columns: &[Column]) -> Result<bool, Failure> {
+        self.check_rights(table, plan, columns)?;
         let earlier = self.ours(table)?;
-        if earlier.is_empty() {
-            return self.create(table, plan, columns).map(|()| false);
+        let proves = self.has_more_rights()?;
+        if earlier.is_empty() && !proves {
+            return self.create(table, plan, columns, proves).map(|()| false);
         }
         // Nobody writes a row between the old triggers and the new ones. (MySQL locks what they write to as well.)
         self.locked(table, |catalog| {
-            catalog.create(table, plan, columns)?;
+            catalog.create(table, plan, columns, proves)?;
             catalog.drop_all(table, &earlier)
         })?;
-        Ok(true)
+        Ok(!earlier.is_empty())
     }
 
     /// Takes ours away; says how many there were.
@@ -232,21 +240,35 @@ impl Catalog {
         done.and(unlocked)
     }
 
-    fn create(&mut self, table: &Table, plan: &Plan, columns: &[Column]) -> Result<(), Failure> {
+    /// Creates all of them, or none; and `proves` that they will not fail those who write the table.
+    fn create(
+        &mut self,
+        table: &Table,
+        plan: &Plan,
+        columns: &[Column],
+        proves: bool,
+    ) -> Result<(), Failure> {
         self.run(&format!("USE {}", identifier(&table.schema)))?;
         let there = self.triggers(table)?;
         let mut made = Vec::new();
+        let mut done = Ok(());
         for &op in &plan.on {
             match self.create_one(table, op, plan, columns, &there) {
                 Ok(name) => made.push(name),
                 Err(failure) => {
-                    // Best effort: the error that matters is this one.
-                    let _ = self.drop_all(table, &made);
-                    return Err(failure);
+                    done = Err(failure);
+                    break;
                 }
             }
         }
-        Ok(())
+        if proves && done.is_ok() {
+            done = self.check_visible(table, &made);
+        }
+        if done.is_err() {
+            // Best effort: the error that matters is this one.
+            let _ = self.drop_all(table, &made);
+        }
+        done
     }
 
     /// Creates one under the first name that the server takes; says which. Only the server knows: the account may
