@@ -38,12 +38,27 @@ Each change becomes an event as Debezium writes it: before, after, source, op
 Watching a table again replaces what its watch was. SET @rowcall_off = 1 keeps
 a session's changes quiet.
 
-Triggers see no TRUNCATE, no row that a foreign key changes (ON DELETE CASCADE
-and the like), and nothing on a replica that takes rows from its source.";
+Triggers see no TRUNCATE, no partition that is dropped, truncated or exchanged,
+no row that a foreign key changes (ON DELETE CASCADE and the like; MySQL 9.7
+with enable_cascade_triggers=ON shows them), and nothing on a replica that
+takes rows from its source.";
 
-/// What whoever watches should know, whatever the table.
-const BLIND: &str =
-    "not seen by triggers: TRUNCATE, rows that foreign keys change,\n  rows that replication brings";
+/// What triggers do not see, whatever the table.
+fn blind(cascades: Option<bool>) -> String {
+    let cascades = match cascades {
+        Some(true) => " in sessions with\n  enable_cascade_triggers=OFF",
+        _ => "",
+    };
+    format!(
+        "not seen by triggers: TRUNCATE, partitions that are dropped, truncated or exchanged,\n  \
+         rows that foreign keys change{cascades}, rows that replication brings"
+    )
+}
+
+/// What clients notice of an update trigger on a table with AUTO_INCREMENT.
+const INSERT_IDS: &str = "\
+insert id 0 is the answer to ON DUPLICATE KEY UPDATE id = LAST_INSERT_ID(id) that changes
+  nothing; SELECT LAST_INSERT_ID() has the id";
 
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
@@ -127,6 +142,7 @@ impl Watch {
             return self.print(&mut catalog, &tables);
         }
         self.check_mode(&mut catalog)?;
+        let mut counting = false;
         let progress = Progress::new(tables.len() as u64);
         for (done, table) in (0..).zip(&tables) {
             progress.at(done, &table.to_string());
@@ -137,13 +153,17 @@ impl Watch {
                     "{table} takes no part in transactions (its engine has none): watch it with --mode instant"
                 )));
             }
+            counting |= plan.on.contains(&Op::Update) && catalog.counts(table)?;
             let again = catalog.put(table, &plan, &columns)?;
             let done = if again { "changed" } else { "watched" };
             progress.without(|| say(&mut catalog, table, &plan, done, json))?;
         }
         drop(progress);
         if !json {
-            eprintln!("{BLIND}");
+            if counting {
+                eprintln!("{INSERT_IDS}");
+            }
+            eprintln!("{}", blind(catalog.cascade_triggers()?));
             if self.mode == Mode::Committed && !catalog.is_read()? {
                 eprintln!("no daemon reads the outbox at the moment (rowcalld --outbox): events wait in it");
             }
@@ -258,9 +278,11 @@ fn say(catalog: &mut Catalog, table: &Table, plan: &Plan, done: &str, json: bool
     let filter = subject::filter(&plan.subject, table, &plan.on);
     let on: Vec<&str> = plan.on.iter().map(|op| op.name()).collect();
     let cascades = catalog.cascades(table)?;
+    let seen = catalog.cascade_triggers()?;
     if json {
+        let unseen = if seen == Some(true) { &[][..] } else { &cascades };
         let line = json!({
-            "table": table.to_string(), "on": on, "mode": plan.mode.name(), "subject": filter, "done": done, "unseen": cascades,
+            "table": table.to_string(), "on": on, "mode": plan.mode.name(), "subject": filter, "done": done, "unseen": unseen,
         });
         return output::line(&line.to_string());
     }
@@ -270,9 +292,20 @@ fn say(catalog: &mut Catalog, table: &Table, plan: &Plan, done: &str, json: bool
         plan.mode.name()
     ))?;
     for cascade in cascades {
-        eprintln!("{table}: its triggers do not see {cascade}");
+        eprintln!("{table}: {}", seen_cascade(&cascade, seen));
     }
     Ok(())
+}
+
+/// In words, whether triggers see what a foreign key does; `fire` is the server's setting, if it has one.
+fn seen_cascade(cascade: &str, fire: Option<bool>) -> String {
+    match fire {
+        None => format!("its triggers do not see {cascade}"),
+        Some(false) => {
+            format!("its triggers do not see {cascade}, but in sessions with enable_cascade_triggers=ON")
+        }
+        Some(true) => format!("its triggers see {cascade}, but in sessions with enable_cascade_triggers=OFF"),
+    }
 }
 
 /// Seconds, rounded up: the server counts no less than one.

@@ -8,6 +8,7 @@ mod rights;
 mod running;
 mod statements;
 mod types;
+mod unseen;
 
 use harness::{Kind, Message, Site, Terminal, eventually};
 use rowcall_mysql::Connection;

@@ -100,15 +100,35 @@ impl Catalog {
         Ok(rows.into_iter().flatten().collect())
     }
 
-    /// Foreign keys that change its rows, which no trigger sees: each in words.
+    /// Foreign keys that change its rows, each in words.
     pub(crate) fn cascades(&mut self, table: &Table) -> Result<Vec<String>, Failure> {
+        let rule = |when: &str| {
+            format!("IF({when}_RULE IN ('CASCADE', 'SET NULL'), CONCAT('ON {when} ', {when}_RULE), NULL)")
+        };
         let rows = self.rows(&format!(
-            "SELECT CONCAT(IF(DELETE_RULE IN ('CASCADE', 'SET NULL'), CONCAT('ON DELETE ', DELETE_RULE), CONCAT('ON UPDATE ', UPDATE_RULE)), \
-             ' from ', REFERENCED_TABLE_NAME) FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE {} AND \
-             (DELETE_RULE IN ('CASCADE', 'SET NULL') OR UPDATE_RULE IN ('CASCADE', 'SET NULL')) ORDER BY 1",
+            "SELECT CONCAT(CONCAT_WS(' and ', {}, {}), ' from ', REFERENCED_TABLE_NAME) FROM information_schema.REFERENTIAL_CONSTRAINTS \
+             WHERE {} AND (DELETE_RULE IN ('CASCADE', 'SET NULL') OR UPDATE_RULE IN ('CASCADE', 'SET NULL')) ORDER BY 1",
+            rule("DELETE"),
+            rule("UPDATE"),
             self.names.are(table, "CONSTRAINT_SCHEMA", "TABLE_NAME")
         ))?;
         Ok(rows.into_iter().flatten().collect())
+    }
+
+    /// Whether foreign keys fire triggers by default; nothing on servers where they never do. Each session may
+    /// set it for itself.
+    pub(crate) fn cascade_triggers(&mut self) -> Result<Option<bool>, Failure> {
+        let rows = self.rows("SHOW GLOBAL VARIABLES LIKE 'enable_cascade_triggers'")?;
+        Ok(rows.first().map(|row| row.get(1).is_some_and(|value| value == "ON")))
+    }
+
+    /// Whether it has an AUTO_INCREMENT column.
+    pub(crate) fn counts(&mut self, table: &Table) -> Result<bool, Failure> {
+        let rows = self.rows(&format!(
+            "SELECT COUNT(*) FROM information_schema.COLUMNS WHERE {} AND EXTRA LIKE '%auto_increment%'",
+            self.names.are(table, "TABLE_SCHEMA", "TABLE_NAME")
+        ))?;
+        Ok(rows.concat() != ["0"])
     }
 
     /// Its AFTER triggers, in the order in which they run.
