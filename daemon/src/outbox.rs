@@ -6,6 +6,7 @@
 mod clerk;
 mod desk;
 mod event;
+mod held;
 mod ledger;
 mod portion;
 mod reader;
@@ -263,10 +264,12 @@ impl Daemon {
             Phase::Reading => ("reading", None),
             Phase::Waiting(why) => ("waiting", Some(why)),
         };
+        let (held, held_for) = outbox.desk.held().unzip();
         let consumers: Vec<_> = outbox.consumers.iter().map(Window::to_json).collect();
         serde_json::json!({
             "state": state,
-            "why": why,
+            "why": why.or(held_for),
+            "held": held.unwrap_or(0),
             "handed_on": outbox.handed_on,
             "parked": outbox.desk.parked(),
             "consumers": consumers,

@@ -32,6 +32,7 @@ mod doctor;
 mod examples;
 mod faults;
 mod guest;
+mod held;
 mod http;
 mod install;
 mod instant;

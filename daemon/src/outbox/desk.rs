@@ -65,6 +65,8 @@ struct Papers {
     rule: Arc<Rule>,
     /// Events parked before anyone could have them.
     parked: u64,
+    /// How many events are held because they cannot be parked or loaded, and why.
+    held: Option<(usize, String)>,
     /// Whether no more notes will come.
     finished: bool,
     /// Whether the loop has a batch that it has not handed on yet.
@@ -198,6 +200,11 @@ impl Desk {
         self.papers().parked
     }
 
+    /// How many events are held, and why, if any is.
+    pub(super) fn held(&self) -> Option<(usize, String)> {
+        self.papers().held.clone()
+    }
+
     /// No more notes will come.
     pub(super) fn finish(&self) {
         self.change(|papers| papers.finished = true);
@@ -254,6 +261,7 @@ impl Desk {
         papers.epoch += 1;
         papers.notes.clear();
         papers.wants.clear();
+        papers.held = None;
         let epoch = papers.epoch;
         papers.news.push(News::Epoch(epoch));
         self.ring();
@@ -279,6 +287,14 @@ impl Desk {
     /// An event was parked before anyone could have it.
     pub(super) fn count_parked(&self) {
         self.papers().parked += 1;
+    }
+
+    /// So many events are held, for this reason.
+    pub(super) fn hold(&self, held: Option<(usize, &str)>) {
+        let mut papers = self.papers();
+        if held != papers.held.as_ref().map(|(count, why)| (*count, why.as_str())) {
+            papers.held = held.map(|(count, why)| (count, why.to_owned()));
+        }
     }
 
     /// Takes what is to be loaded.

@@ -4,19 +4,21 @@
 //! second in ledger/upkeep.rs; what people ask is not the reader's (outbox/clerk.rs).
 
 mod consumers;
+mod parking;
 mod recall;
 mod upkeep;
 
 use super::desk::{Desk, Fate, Loaded, News, Note, Want};
 use super::event::{Event, Flaw, Row};
+use super::held::Held;
 use super::portion::{BYTES_MAX, Portion};
-use super::reader::{Trouble, in_transaction};
+use super::server::is_of_the_schema;
 use super::window::Settings;
 use rowcall_mysql::{Connection, Error, Row as Values, quoted};
 use rowcall_wire::subject;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Rows that one statement names: some hundred kilobytes of text, far below what a server takes.
 const PLACES_MAX: usize = 5000;
@@ -44,6 +46,13 @@ pub(super) struct Ledger {
     age: u32,
     /// How many rows to load next.
     portion: Portion,
+    /// What is to be loaded, and what is to be parked; either may wait for the server.
+    wanted: Held<Want>,
+    given_up: Held<Note>,
+    /// The last look at the consumers left something to be done again.
+    looks_again: bool,
+    /// The retry that the server refused last: the next one is behind it.
+    refused: Option<(u64, String)>,
 }
 
 impl Ledger {
@@ -62,6 +71,10 @@ impl Ledger {
             shown: HashMap::new(),
             age: 0,
             portion: Portion::default(),
+            wanted: Held::default(),
+            given_up: Held::default(),
+            looks_again: false,
+            refused: None,
         })
     }
 
@@ -117,14 +130,37 @@ impl Ledger {
         self.consumers.iter().find(|consumer| consumer.settings.id == id)
     }
 
-    /// Puts on the desk what is wanted of a consumer's table.
-    pub(super) fn load(
+    /// Puts on the desk what is wanted of consumers' tables. What the server refuses is wanted again later.
+    pub(super) fn load_what_is_wanted(
+        &mut self,
+        connection: &mut Connection,
+        desk: &Desk,
+        max_payload: usize,
+    ) -> Result<(), Error> {
+        desk.take_wants().into_iter().for_each(|want| self.wanted.add(want));
+        while let Some(want) = self.wanted.due(Instant::now()) {
+            let began = Instant::now();
+            match self.load(connection, desk, &want, max_payload) {
+                Ok(()) => self.wanted.done(),
+                Err(error) if error.is_lost() || is_of_the_schema(&error) => return Err(error),
+                Err(error) => {
+                    let (now, why, consumer) = (Instant::now(), error.to_string(), want.consumer);
+                    if self.wanted.failed(want, &why, now - began, now) {
+                        tracing::warn!(consumer, why, "what waits for a consumer cannot be read; it stays");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn load(
         &mut self,
         connection: &mut Connection,
         desk: &Desk,
         want: &Want,
         max_payload: usize,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), Error> {
         let (consumer, behind, limit) = (want.consumer, want.behind, want.rows.min(self.portion.rows()));
         let sql = format!(
             "SELECT position, id, subject, payload, headers, created_at, deliveries, \
@@ -150,14 +186,14 @@ impl Ledger {
             // Only a limit that was lowered since it was read makes it so.
             let why = "it cannot be published any more";
             let fate = Fate::Parked { deliveries: 0, reason: flaw.name(), why };
-            let note = Note { consumer, position, id, fate, confirm: None };
-            in_transaction(connection, |connection| self.write(connection, &[note]))?;
+            self.given_up.add(Note { consumer, position, id, fate, confirm: None });
         }
         desk.tell(News::Loaded { consumer, events, all });
         Ok(())
     }
 
-    /// Writes down what became of events; within a transaction.
+    /// Writes down what became of events, but for those that are given up (ledger/parking.rs); within a
+    /// transaction.
     pub(super) fn write(&mut self, connection: &mut Connection, notes: &[Note]) -> Result<(), Error> {
         let mut settled: HashMap<u32, Vec<String>> = HashMap::new();
         let mut open = Open::default();
@@ -170,10 +206,7 @@ impl Ledger {
                         open.add(note);
                     }
                 }
-                Fate::Parked { deliveries, reason, why } => {
-                    open.write(connection)?;
-                    self.park(connection, note, *deliveries, reason, why)?;
-                }
+                Fate::Parked { .. } => {}
             }
         }
         open.write(connection)?;
@@ -182,40 +215,6 @@ impl Ledger {
             self.recount(connection, consumer, gone, "settled")?;
         }
         Ok(())
-    }
-
-    fn park(
-        &self,
-        connection: &mut Connection,
-        note: &Note,
-        deliveries: u32,
-        reason: &str,
-        why: &str,
-    ) -> Result<(), Error> {
-        let Some(consumer) = self.consumer(note.consumer) else { return Ok(()) };
-        let name = &consumer.settings.name;
-        tracing::warn!(
-            consumer = name,
-            id = note.id,
-            reason,
-            deliveries,
-            "an event was given up; it is in rowcall.parked"
-        );
-        let (name, history) = (quoted(name), history(&deliveries.to_string(), &quoted(why)));
-        let placed = connection.query(format!(
-            "REPLACE INTO rowcall.parked (id, consumer, subject, payload, headers, created_at, reason, history) \
-             SELECT id, {name}, subject, payload, headers, created_at, '{reason}', {history} \
-             FROM rowcall.pending WHERE {}",
-            place(note)
-        ))?;
-        if placed.affected > 1 {
-            tracing::warn!(
-                id = note.id,
-                "it took the place of an earlier event of this id, from before a crash of the server"
-            );
-        }
-        let gone = connection.query(format!("DELETE FROM rowcall.pending WHERE {}", place(note)))?.affected;
-        self.recount(connection, note.consumer, gone, "parked")
     }
 
     /// So many rows of a consumer are gone, for this reason.

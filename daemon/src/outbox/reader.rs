@@ -4,10 +4,11 @@
 
 use super::desk::{Desk, News, Phase, Woken};
 use super::event::{Event, Flaw, Row};
+use super::held::Held;
 use super::ledger::Ledger;
 use super::portion::{BYTES_MAX, Portion};
 use super::sabotage::Sabotage;
-use super::server::{check, check_writable, prepare, tell_durability};
+use super::server::{check, check_writable, is_of_the_schema, prepare, tell_durability};
 use super::statements;
 use rowcall_mysql::{Connection, Error, Options};
 use rowcall_wire::rule::Rule;
@@ -61,12 +62,27 @@ impl From<Error> for Trouble {
     }
 }
 
+/// A row that can never be published, and why.
+type Flawed = (u64, &'static str);
+
+/// The work with one connection.
+struct Work<'a> {
+    connection: &'a mut Connection,
+    ledger: &'a mut Ledger,
+    /// Rows that cannot be parked now.
+    held: Held<Flawed>,
+    /// How soon to look again, and when consumers were looked after.
+    look: Duration,
+    swept: Option<Instant>,
+    /// The latest look after consumers has worked.
+    sweeps: bool,
+}
+
 /// What one read has found.
 #[derive(Default)]
 struct Found {
     events: Vec<Event>,
-    /// Rows that can never be published, with the reason.
-    flawed: Vec<(u64, &'static str)>,
+    flawed: Vec<Flawed>,
     bytes: usize,
     /// The id of the last row.
     last: u64,
@@ -105,11 +121,19 @@ impl Reader {
         self.say(Phase::Reading);
         tell_durability(&mut connection, logs_statements)?;
         let mut ledger = Ledger::open(&mut connection)?;
-        self.read_on(&mut connection, &mut ledger, pause)?;
+        let mut work = Work {
+            connection: &mut connection,
+            ledger: &mut ledger,
+            held: Held::default(),
+            look: LOOK_FOUND,
+            swept: None,
+            sweeps: true,
+        };
+        self.read_on(&mut work, pause)?;
         // The last answers of workers: the loop has read them, and sends no more.
         self.desk.wait_finished();
-        while self.write_notes(&mut connection, &mut ledger)? {}
-        Ok(())
+        while self.write_notes(&mut work)? {}
+        Ok(work.ledger.park_given_up(work.connection, &self.desk)?)
     }
 
     /// Waits until no other daemon reads this outbox. Says no if the daemon leaves meanwhile.
@@ -124,67 +148,101 @@ impl Reader {
         Ok(false)
     }
 
-    fn read_on(
-        &self,
-        connection: &mut Connection,
-        ledger: &mut Ledger,
-        pause: &mut Duration,
-    ) -> Result<(), Trouble> {
-        let (mut look, mut swept) = (LOOK_FOUND, None::<Instant>);
+    /// Reads until the daemon leaves. What the server refuses (a lock that does not come, a disk that is full)
+    /// is tried again with this connection: a new one would begin anew, and deliver again what is in flight.
+    /// Where the tables are not what they were, that is needed.
+    fn read_on(&self, work: &mut Work<'_>, pause: &mut Duration) -> Result<(), Trouble> {
+        let mut wait = CONNECT_MIN;
         loop {
-            self.write_notes(connection, ledger)?;
-            if swept.is_none_or(|swept| swept.elapsed() >= LOOK_MAX) {
-                self.sweep(connection, ledger)?;
-                swept = Some(Instant::now());
-            }
-            for want in self.desk.take_wants() {
-                ledger.load(connection, &self.desk, &want, self.max_payload)?;
-            }
-            if let Some(recall) = self.desk.take_recall() {
-                ledger.recall(connection, &self.desk, &recall, self.max_payload)?;
-            }
-            let mut found = self.read(connection)?;
-            self.sabotage.skim(&mut found.events);
-            ledger.assign(&mut found.events);
-            // Not before: a row that cannot be read must not make it connect ten times a second.
-            *pause = CONNECT_MIN;
-            if !found.is_empty() {
-                look = LOOK_FOUND;
-                if !self.hand_on(connection, ledger, found)? {
-                    return Ok(());
+            match self.look(work) {
+                Ok(None) => return Ok(()),
+                Ok(Some(found)) => {
+                    // Not before: a row that cannot be read must not make it connect ten times a second.
+                    (*pause, wait) = (CONNECT_MIN, CONNECT_MIN);
+                    if !self.go_on(work, found)? {
+                        return Ok(());
+                    }
                 }
-                continue;
-            }
-            match self.desk.wait(look) {
-                Woken::Leaving => return Ok(()),
-                Woken::Poked => look = LOOK_POKED,
-                Woken::Asked => {}
-                Woken::Time if look == LOOK_MAX => check_writable(connection)?,
-                Woken::Time => look = (look + look / 4).min(LOOK_MAX),
+                Err(Trouble::Sql(error)) if !error.is_lost() && !is_of_the_schema(&error) => {
+                    self.tell(Trouble::Sql(error));
+                    if !self.desk.pause(wait) {
+                        return Ok(());
+                    }
+                    wait = (wait * 2).min(CONNECT_MAX);
+                    still_writable(work.connection)?;
+                }
+                Err(trouble) => return Err(trouble),
             }
         }
+    }
+
+    /// Does what consumers want, and reads. Gives nothing if the daemon leaves.
+    fn look(&self, work: &mut Work<'_>) -> Result<Option<Found>, Trouble> {
+        self.write_notes(work)?;
+        if work.swept.is_none_or(|swept| swept.elapsed() >= LOOK_MAX) {
+            work.sweeps = self.sweep(work)?;
+            work.swept = Some(Instant::now());
+        }
+        let Work { connection, ledger, .. } = work;
+        ledger.load_what_is_wanted(connection, &self.desk, self.max_payload)?;
+        ledger.park_given_up(connection, &self.desk)?;
+        if let Some(recall) = self.desk.take_recall() {
+            ledger.recall(connection, &self.desk, &recall, self.max_payload)?;
+        }
+        self.park_flawed(work)?;
+        let found = self.read(work)?;
+        if work.sweeps {
+            self.say(Phase::Reading);
+        }
+        self.desk.hold(work.held.trouble().or(work.ledger.trouble()));
+        Ok((!self.desk.is_leaving()).then_some(found))
+    }
+
+    /// Hands on what was found, or waits for something to be found. Says no if the daemon leaves.
+    fn go_on(&self, work: &mut Work<'_>, mut found: Found) -> Result<bool, Trouble> {
+        self.sabotage.skim(&mut found.events);
+        work.ledger.assign(&mut found.events);
+        let has_news = !found.events.is_empty() || (!found.flawed.is_empty() && !work.held.is_full());
+        for flawed in std::mem::take(&mut found.flawed) {
+            if !work.held.is_full() {
+                work.held.add(flawed);
+            }
+        }
+        if has_news {
+            work.look = LOOK_FOUND;
+            return self.hand_on(work, found.events);
+        }
+        match self.desk.wait(work.look) {
+            Woken::Leaving => return Ok(false),
+            Woken::Poked => work.look = LOOK_POKED,
+            Woken::Asked => {}
+            Woken::Time if work.look == LOOK_MAX => still_writable(work.connection)?,
+            Woken::Time => work.look = (work.look + work.look / 4).min(LOOK_MAX),
+        }
+        Ok(true)
     }
 
     /// Reads until a look that began later sees no row among these that the read has not seen: a
     /// single read may hold an event and not the one before it (statements.rs says why). It ends, as
     /// each look reaches no further than the read before it.
-    fn read(&self, connection: &mut Connection) -> Result<Found, Trouble> {
-        let mut found = self.read_until(connection, u64::MAX)?;
+    fn read(&self, work: &mut Work<'_>) -> Result<Found, Error> {
+        let held: Vec<u64> = work.held.iter().map(|&(id, _)| id).collect();
+        let mut found = self.read_until(work.connection, u64::MAX, &held)?;
         while !found.is_empty() {
-            let count = connection.value(statements::count(found.last))?;
+            let count = work.connection.value(statements::count(found.last, &held))?;
             if count == Some(found.rows().to_string()) {
                 break;
             }
-            found = self.read_until(connection, found.last)?;
+            found = self.read_until(work.connection, found.last, &held)?;
         }
         Ok(found)
     }
 
-    fn read_until(&self, connection: &mut Connection, last: u64) -> Result<Found, Trouble> {
+    fn read_until(&self, connection: &mut Connection, last: u64, held: &[u64]) -> Result<Found, Error> {
         let mut found = Found::default();
         let bytes_max = self.batch_max.min(BYTES_MAX);
         let rule = self.desk.rule();
-        connection.each_row(statements::read(last, self.portion.get().rows()), |row| {
+        connection.each_row(statements::read(last, held, self.portion.get().rows()), |row| {
             found.add(row, self.max_payload, &rule);
             if found.bytes < bytes_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
@@ -194,59 +252,87 @@ impl Reader {
 
     /// Hands on what was found and takes it out of the table: in this order, so that whatever ends
     /// in between, nothing is lost. Says no if the daemon leaves.
-    fn hand_on(&self, connection: &mut Connection, ledger: &Ledger, found: Found) -> Result<bool, Trouble> {
-        let ids: Vec<u64> = found.events.iter().map(|event| event.id).collect();
-        let mut statements = ledger.copies(&found.events);
-        if !ids.is_empty() {
-            self.sabotage.before(connection, &ids)?;
-            if !self.desk.put(found.events) {
-                return Ok(false);
-            }
-            // Subscribers who lag may take a while. The server is to know that we are still there.
-            while !self.desk.is_handed_on(LOOK_MAX) {
-                connection.query(statements::STILL_HERE)?;
-            }
-            statements.push(self.sabotage.delete(&ids));
-            let written = self.insist(connection, |connection| all_at_once(connection, &statements))?;
-            if !written {
-                // What was answered of these events is about rows that are not there.
-                self.desk.end_epoch();
-                return Ok(false);
-            }
+    fn hand_on(&self, work: &mut Work<'_>, events: Vec<Event>) -> Result<bool, Trouble> {
+        let ids: Vec<u64> = events.iter().map(|event| event.id).collect();
+        if ids.is_empty() {
+            return Ok(true);
         }
-        for (id, reason) in found.flawed {
-            tracing::warn!(id, reason, "an event can never be published; it is in rowcall.parked");
-            let statements =
-                [statements::park(id, reason), statements::COUNT_PARKED.into(), statements::delete(&[id])];
-            all_at_once(connection, &statements)?;
-            self.desk.count_parked();
-        }
-        Ok(!self.desk.is_leaving())
-    }
-
-    /// Looks after consumers. Once it is known who they are, trouble with that keeps no event waiting:
-    /// someone may hold a lock on a row of theirs.
-    fn sweep(&self, connection: &mut Connection, ledger: &mut Ledger) -> Result<(), Trouble> {
-        match ledger.sweep(connection, &self.desk) {
-            Err(error) if ledger.knows_who_is_there() && !error.is_lost() => {
-                self.tell(Trouble::Sql(error));
-                check_writable(connection)
-            }
-            swept => {
-                swept?;
-                self.say(Phase::Reading);
-                Ok(())
-            }
-        }
-    }
-
-    /// Writes down what became of consumers' events, and tells whoever wants to know. Says whether it
-    /// has written something.
-    fn write_notes(&self, connection: &mut Connection, ledger: &mut Ledger) -> Result<bool, Trouble> {
-        let notes = self.desk.take_notes();
-        if notes.is_empty() {
+        let mut statements = work.ledger.copies(&events);
+        self.sabotage.before(work.connection, &ids)?;
+        if !self.desk.put(events) {
             return Ok(false);
         }
+        // Subscribers who lag may take a while. The server is to know that we are still there.
+        while !self.desk.is_handed_on(LOOK_MAX) {
+            still_here(work.connection)?;
+        }
+        statements.push(self.sabotage.delete(&ids));
+        let written = self.insist(work.connection, |connection| all_at_once(connection, &statements))?;
+        if !written {
+            // What was answered of these events is about rows that are not there.
+            self.desk.end_epoch();
+        }
+        Ok(written && !self.desk.is_leaving())
+    }
+
+    /// Parks rows that can never be published. One that cannot be parked stays where it is, and holds up no
+    /// other event.
+    fn park_flawed(&self, work: &mut Work<'_>) -> Result<(), Trouble> {
+        while let Some((id, reason)) = work.held.due(Instant::now()) {
+            let began = Instant::now();
+            let statements =
+                [statements::park(id, reason), statements::COUNT_PARKED.into(), statements::delete(&[id])];
+            match all_at_once(work.connection, &statements) {
+                Ok(()) => {
+                    work.held.done();
+                    self.desk.count_parked();
+                    tracing::warn!(id, reason, "an event can never be published; it is in rowcall.parked");
+                }
+                Err(error) if error.is_lost() => return Err(error.into()),
+                Err(error) => {
+                    let (now, why) = (Instant::now(), error.to_string());
+                    if work.held.failed((id, reason), &why, now - began, now) {
+                        tracing::warn!(
+                            id,
+                            reason,
+                            why,
+                            "an event can neither be published nor parked; it is held"
+                        );
+                    }
+                    still_writable(work.connection)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks after consumers, and says whether that has worked. Once it is known who they are, trouble with
+    /// that keeps no event waiting: someone may hold a lock on a row of theirs.
+    fn sweep(&self, work: &mut Work<'_>) -> Result<bool, Trouble> {
+        match work.ledger.sweep(work.connection, &self.desk) {
+            Err(error) if work.ledger.knows_who_is_there() && !error.is_lost() => {
+                self.tell(Trouble::Sql(error));
+                still_writable(work.connection).map(|()| false)
+            }
+            swept => Ok(swept.map(|()| true)?),
+        }
+    }
+
+    /// Writes down what became of consumers' events, and tells whoever wants to know. Says whether there may
+    /// be more.
+    fn write_notes(&self, work: &mut Work<'_>) -> Result<bool, Trouble> {
+        if work.ledger.is_full() {
+            // The notes stay on the desk, and with many of them there nothing more is delivered.
+            self.desk.pause(CONNECT_MIN);
+            return Ok(false);
+        }
+        let notes = self.desk.take_notes();
+        let any = !notes.is_empty();
+        let notes = work.ledger.take_given_up(notes);
+        if notes.is_empty() {
+            return Ok(any);
+        }
+        let Work { connection, ledger, .. } = work;
         let written = self.insist(connection, |connection| {
             in_transaction(connection, |connection| ledger.write(connection, &notes))
         })?;
@@ -277,10 +363,9 @@ impl Reader {
             if !self.desk.pause(pause) {
                 return Ok(false);
             }
-            check_writable(connection)?;
+            still_writable(connection)?;
             pause = (pause * 2).min(CONNECT_MAX);
         }
-        self.say(Phase::Reading);
         Ok(true)
     }
 
@@ -328,6 +413,22 @@ impl Found {
 
     fn is_empty(&self) -> bool {
         self.rows() == 0
+    }
+}
+
+/// Says something. What the server answers does not matter, if it does.
+fn still_here(connection: &mut Connection) -> Result<(), Trouble> {
+    match connection.query(statements::STILL_HERE) {
+        Err(error) if error.is_lost() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// The server is one to read from, as far as it says.
+fn still_writable(connection: &mut Connection) -> Result<(), Trouble> {
+    match check_writable(connection) {
+        Err(Trouble::Sql(error)) if !error.is_lost() => Ok(()),
+        checked => checked,
     }
 }
 

@@ -48,12 +48,23 @@ pub(super) fn check(connection: &mut Connection) -> Result<(), Trouble> {
         )));
     }
     let engine = connection.value(statements::ENGINE_HERE)?.unwrap_or_default();
-    if engine != "InnoDB" {
+    // Where there is no such table, its columns say so.
+    if !["", "InnoDB"].contains(&engine.as_str()) {
         return Err(Trouble::Refused(format!(
             "the table rowcall.outbox is of the engine {engine}, which has no transactions; it must be InnoDB"
         )));
     }
+    // Before consumers are told of: their events would be delivered each time that this fails.
+    statements::COLUMNS.iter().try_for_each(|columns| connection.query(columns).map(drop))?;
     Ok(())
+}
+
+/// Numbers of errors that say that a table is not there, is another one, or is not ours to use.
+const OF_THE_SCHEMA: [u32; 8] = [1044, 1049, 1054, 1142, 1143, 1146, 1370, 1932];
+
+/// The tables, or the rights on them, are not what they were when they were looked at.
+pub(super) fn is_of_the_schema(error: &Error) -> bool {
+    OF_THE_SCHEMA.contains(&error.number)
 }
 
 pub(super) fn check_writable(connection: &mut Connection) -> Result<(), Trouble> {

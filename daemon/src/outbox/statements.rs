@@ -52,28 +52,47 @@ pub(super) const DURABILITY: &str =
 /// What the binary log of other sessions holds. A server that has no choice any more gives no row.
 pub(super) const BINLOG_FORMAT: &str = "SHOW GLOBAL VARIABLES WHERE variable_name = 'binlog_format'";
 
-/// The oldest rows that are committed, whichever transactions committed first, up to this one.
-pub(super) fn read(last: u64, limit: usize) -> String {
+/// The tables' columns, without a row of them.
+pub(super) const COLUMNS: [&str; 2] = [
+    "SELECT id, subject, payload, headers, created_at FROM rowcall.outbox LIMIT 0",
+    "SELECT consumer, position, id, subject, payload, headers, created_at, deliveries, due_at, history \
+     FROM rowcall.pending LIMIT 0",
+];
+
+/// The oldest rows that are committed, whichever transactions committed first, up to this one and
+/// without those that are held.
+pub(super) fn read(last: u64, held: &[u64], limit: usize) -> String {
     format!(
-        "SELECT id, subject, payload, headers, created_at FROM rowcall.outbox WHERE id <= {last} ORDER BY id LIMIT {limit}"
+        "SELECT id, subject, payload, headers, created_at FROM rowcall.outbox WHERE id <= {last}{} ORDER BY id LIMIT {limit}",
+        without(held)
     )
 }
 
 /// How many rows are committed up to this one: the second look.
-pub(super) fn count(last: u64) -> String {
-    format!("SELECT COUNT(*) FROM rowcall.outbox WHERE id <= {last}")
+pub(super) fn count(last: u64, held: &[u64]) -> String {
+    format!("SELECT COUNT(*) FROM rowcall.outbox WHERE id <= {last}{}", without(held))
 }
 
-/// Deletes exactly these rows, and waits for nobody else's.
-pub(super) fn delete(ids: &[u64]) -> String {
+fn without(held: &[u64]) -> String {
+    if held.is_empty() { String::new() } else { format!(" AND id NOT IN ({})", list(held)) }
+}
+
+/// Ids with a comma between them.
+fn list(ids: &[u64]) -> String {
     let mut list = String::with_capacity(ids.len() * 12);
     for id in ids {
         let comma = if list.is_empty() { "" } else { "," };
         let _ = write!(list, "{comma}{id}");
     }
+    list
+}
+
+/// Deletes exactly these rows, and waits for nobody else's.
+pub(super) fn delete(ids: &[u64]) -> String {
     format!(
-        "DELETE o FROM JSON_TABLE('[{list}]', '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) AS d \
-         STRAIGHT_JOIN rowcall.outbox AS o FORCE INDEX (PRIMARY) ON o.id = d.id"
+        "DELETE o FROM JSON_TABLE('[{}]', '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) AS d \
+         STRAIGHT_JOIN rowcall.outbox AS o FORCE INDEX (PRIMARY) ON o.id = d.id",
+        list(ids)
     )
 }
 

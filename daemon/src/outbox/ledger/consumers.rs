@@ -1,6 +1,7 @@
 //! Which durable consumers there are, as the administrator's table has it, and what is done when one
 //! comes, changes or goes. What they have stands in outbox/ledger.rs.
 
+use super::upkeep::go_on;
 use super::{Consumer, Ledger, delete, number, text, triple};
 use crate::outbox::desk::{Desk, News};
 use crate::outbox::portion::ROWS_MAX;
@@ -18,28 +19,40 @@ const BACKOFF: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120)];
 
 impl Ledger {
-    /// Looks who there is by now.
+    /// Looks who there is by now. One that the server does not let us take up stays what it was, and is
+    /// looked at again; the first time it must be known of all.
     pub(super) fn look_for_consumers(
         &mut self,
         connection: &mut Connection,
         desk: &Desk,
     ) -> Result<(), Error> {
         let rows = connection.query(CONSUMERS)?.rows;
-        let consumers = self.sensible(&rows);
-        if consumers == self.consumers && self.has_looked {
+        let sensible = self.sensible(&rows);
+        if sensible == self.consumers && self.has_looked && !self.looks_again {
             return Ok(());
         }
         let new: Vec<u32> = rows.iter().filter(|row| number(row, 10) == 1).map(id).collect();
-        for Consumer { settings, .. } in &consumers {
-            match self.consumer(settings.id) {
-                Some(old) if old.settings.name != settings.name => {
-                    rename(connection, &old.settings.name, &settings.name)?;
-                }
-                Some(_) => {}
+        let (mut consumers, mut refused) = (Vec::new(), Ok(()));
+        for consumer in sensible {
+            let (settings, old) = (&consumer.settings, self.consumer(consumer.settings.id));
+            let done = match old {
+                Some(old) if old.settings.name != settings.name => in_transaction(connection, |connection| {
+                    rename(connection, &old.settings.name, &settings.name)
+                }),
+                Some(_) => Ok(()),
                 None => in_transaction(connection, |connection| {
                     take_up(connection, settings, new.contains(&settings.id))
-                })?,
+                }),
+            };
+            if done.is_ok() {
+                consumers.push(consumer);
+            } else {
+                consumers.extend(old.cloned());
             }
+            go_on(&mut refused, done)?;
+        }
+        if !self.has_looked {
+            refused.clone()?;
         }
         let there: Vec<u32> = rows.iter().map(id).collect();
         for Consumer { settings, .. } in self.consumers.iter().filter(|old| !there.contains(&old.settings.id))
@@ -48,11 +61,15 @@ impl Ledger {
             self.orphans.push(settings.id);
         }
         self.orphans.retain(|orphan| !there.contains(orphan));
-        forget_others(connection, &rows)?;
-        desk.tell(News::Consumers(consumers.iter().map(|consumer| consumer.settings.clone()).collect()));
+        if consumers != self.consumers || !self.has_looked {
+            let all = consumers.iter().map(|consumer| consumer.settings.clone()).collect();
+            desk.tell(News::Consumers(all));
+        }
         self.consumers = consumers;
         self.has_looked = true;
-        Ok(())
+        go_on(&mut refused, forget_others(connection, &rows))?;
+        self.looks_again = refused.is_err();
+        refused
     }
 
     /// The consumers in these rows. One that makes no sense any more stays what it was: a slip of the

@@ -19,7 +19,7 @@ const LOOKED_AT_MAX: usize = 10_000;
 const RECALLED_MAX: usize = 1000;
 
 impl Ledger {
-    /// Puts on the desk what is wanted of what waits.
+    /// Puts on the desk what is wanted of what waits. Where the server refuses, that is nothing, and not all.
     pub(in crate::outbox) fn recall(
         &self,
         connection: &mut Connection,
@@ -27,6 +27,24 @@ impl Ledger {
         recall: &Recall,
         max_payload: usize,
     ) -> Result<(), Error> {
+        let recalled = self.recalled(connection, recall, max_payload);
+        let (recalled, done) = match recalled {
+            Ok(recalled) => (recalled, Ok(())),
+            Err(error) => {
+                let client = recall.client;
+                (Recalled { client, events: Vec::new(), more: false, complete: false }, Err(error))
+            }
+        };
+        desk.tell(News::Recalled(recalled));
+        done
+    }
+
+    fn recalled(
+        &self,
+        connection: &mut Connection,
+        recall: &Recall,
+        max_payload: usize,
+    ) -> Result<Recalled, Error> {
         let (found, complete) = self.find(connection, recall)?;
         let list: Vec<String> = found.values().take(RECALLED_MAX).cloned().collect();
         let mut recalled =
@@ -53,8 +71,7 @@ impl Ledger {
                 ControlFlow::Continue(())
             })?;
         }
-        desk.tell(News::Recalled(recalled));
-        Ok(())
+        Ok(recalled)
     }
 
     /// The places of what is wanted, by id, each once however many consumers it waits for; and whether

@@ -15,15 +15,22 @@ const ALIVE: u32 = 10;
 
 impl Ledger {
     /// What is looked after every second: who the consumers are, what is too old or too much, what
-    /// shall be tried again, and what is told of it all.
+    /// shall be tried again, and what is told of it all. What the server refuses of it keeps nothing else
+    /// waiting; the first such error is given.
     pub(crate) fn sweep(&mut self, connection: &mut Connection, desk: &Desk) -> Result<(), Error> {
-        self.look_for_consumers(connection, desk)?;
-        self.delete_orphans(connection)?;
-        for index in 0..self.consumers.len() {
-            self.retain(connection, desk, index)?;
+        let mut refused = Ok(());
+        let looked = self.look_for_consumers(connection, desk);
+        if !self.has_looked {
+            return looked;
         }
-        self.retry(connection, desk)?;
-        self.show(connection, desk)
+        go_on(&mut refused, looked)?;
+        go_on(&mut refused, self.delete_orphans(connection))?;
+        for index in 0..self.consumers.len() {
+            go_on(&mut refused, self.retain(connection, desk, index))?;
+        }
+        go_on(&mut refused, self.retry(connection, desk))?;
+        go_on(&mut refused, self.show(connection, desk))?;
+        refused
     }
 
     /// Drops what is older, or more, than a consumer may have, and counts it.
@@ -63,22 +70,32 @@ impl Ledger {
         Ok(())
     }
 
-    /// Does what is asked for in `retries`, all at once.
+    /// Does what is asked for in `retries`. One that the server refuses stays there, and those behind it come
+    /// first the next time.
     fn retry(&mut self, connection: &mut Connection, desk: &Desk) -> Result<(), Error> {
-        let rows =
-            connection.query(format!("SELECT id, consumer FROM rowcall.retries LIMIT {ROWS_MAX}"))?.rows;
-        if rows.is_empty() {
-            return Ok(());
+        let behind = self.refused.take().map_or(String::new(), |(id, name)| {
+            format!("WHERE id > {id} OR (id = {id} AND consumer > {}) ", quoted(&name))
+        });
+        let rows = connection
+            .query(format!(
+                "SELECT id, consumer FROM rowcall.retries {behind}ORDER BY id, consumer LIMIT {ROWS_MAX}"
+            ))?
+            .rows;
+        let mut names = HashSet::new();
+        let mut done = Ok(());
+        for (id, name) in rows.iter().map(|row| (number(row, 0), text(row, 1))) {
+            done = in_transaction(connection, |connection| self.retry_one(connection, id, &name));
+            if done.is_err() {
+                self.refused = Some((id, name));
+                break;
+            }
+            names.insert(name);
         }
-        in_transaction(connection, |connection| {
-            rows.iter().try_for_each(|row| self.retry_one(connection, number(row, 0), &text(row, 1)))
-        })?;
-        let names: HashSet<String> = rows.iter().map(|row| text(row, 1)).collect();
         for Consumer { settings, .. } in self.consumers.iter().filter(|it| names.contains(&it.settings.name))
         {
             desk.tell(News::More(settings.id));
         }
-        Ok(())
+        done
     }
 
     /// Moves a parked event back to where it came from, if that is still there.
@@ -149,6 +166,16 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// Keeps the first error of several pieces of work, which ends none of the others unless the connection is lost.
+pub(super) fn go_on(refused: &mut Result<(), Error>, done: Result<(), Error>) -> Result<(), Error> {
+    match done {
+        Err(error) if error.is_lost() => return Err(error),
+        Err(error) if refused.is_ok() => *refused = Err(error),
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Writes a row of `status`, unless it says so already.
