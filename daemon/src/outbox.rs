@@ -6,6 +6,7 @@
 mod clerk;
 mod desk;
 mod event;
+mod found;
 mod held;
 mod ledger;
 mod portion;
@@ -14,6 +15,7 @@ mod receipt;
 mod sabotage;
 mod server;
 mod statements;
+mod transaction;
 mod window;
 mod workers;
 

@@ -3,15 +3,18 @@
 //! is in the table was not handed on: there is no cursor, and nothing to remember.
 
 use super::desk::{Desk, News, Phase, Woken};
-use super::event::{Event, Flaw, Row};
+use super::event::Event;
+use super::found::{Flawed, Found};
 use super::held::Held;
 use super::ledger::Ledger;
 use super::portion::{BYTES_MAX, Portion};
 use super::sabotage::Sabotage;
-use super::server::{check, check_writable, is_of_the_schema, prepare, tell_durability};
+use super::server::{
+    check, check_writable, is_of_the_schema, prepare, still_here, still_writable, tell_durability,
+};
 use super::statements;
+use super::transaction::{all_at_once, in_transaction};
 use rowcall_mysql::{Connection, Error, Options};
-use rowcall_wire::rule::Rule;
 use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -62,9 +65,6 @@ impl From<Error> for Trouble {
     }
 }
 
-/// A row that can never be published, and why.
-type Flawed = (u64, &'static str);
-
 /// The work with one connection.
 struct Work<'a> {
     connection: &'a mut Connection,
@@ -76,16 +76,6 @@ struct Work<'a> {
     swept: Option<Instant>,
     /// The latest look after consumers has worked.
     sweeps: bool,
-}
-
-/// What one read has found.
-#[derive(Default)]
-struct Found {
-    events: Vec<Event>,
-    flawed: Vec<Flawed>,
-    bytes: usize,
-    /// The id of the last row.
-    last: u64,
 }
 
 impl Reader {
@@ -386,71 +376,6 @@ impl Reader {
             Phase::Reading => tracing::info!("outbox: reading"),
             Phase::StandingBy => tracing::info!("outbox: another daemon is reading; standing by"),
             Phase::Waiting(why) => tracing::warn!(%why, "outbox: waiting"),
-        }
-    }
-}
-
-impl Found {
-    fn add(&mut self, row: &[Option<&[u8]>], max_payload: usize, rule: &Rule) {
-        let &[id, subject, payload, headers, created_at] = row else { return };
-        let id = id.and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
-        let (Some(id), Some(created_at)) = (id, created_at) else { return };
-        self.last = id;
-        match (Row { id, subject, payload, headers, created_at }).event(max_payload) {
-            // Anyone may call rowcall.publish, who may not publish there with rowcall_notify.
-            Ok(event) if !rule.permits(&event.subject) => self.flawed.push((id, Flaw::Forbidden.name())),
-            Ok(event) => {
-                self.bytes += event.body.len();
-                self.events.push(event);
-            }
-            Err(flaw) => self.flawed.push((id, flaw.name())),
-        }
-    }
-
-    fn rows(&self) -> usize {
-        self.events.len() + self.flawed.len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.rows() == 0
-    }
-}
-
-/// Says something. What the server answers does not matter, if it does.
-fn still_here(connection: &mut Connection) -> Result<(), Trouble> {
-    match connection.query(statements::STILL_HERE) {
-        Err(error) if error.is_lost() => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-/// The server is one to read from, as far as it says.
-fn still_writable(connection: &mut Connection) -> Result<(), Trouble> {
-    match check_writable(connection) {
-        Err(Trouble::Sql(error)) if !error.is_lost() => Ok(()),
-        checked => checked,
-    }
-}
-
-/// All of these statements or none. A single one needs no transaction around it.
-fn all_at_once(connection: &mut Connection, statements: &[String]) -> Result<(), Error> {
-    let run =
-        |connection: &mut Connection| statements.iter().try_for_each(|sql| connection.query(sql).map(drop));
-    if statements.len() > 1 { in_transaction(connection, run) } else { run(connection) }
-}
-
-/// All of it or nothing.
-pub(super) fn in_transaction<T>(
-    connection: &mut Connection,
-    work: impl FnOnce(&mut Connection) -> Result<T, Error>,
-) -> Result<T, Error> {
-    connection.query("START TRANSACTION")?;
-    match work(connection).and_then(|done| connection.query("COMMIT").map(|_| done)) {
-        Ok(done) => Ok(done),
-        Err(error) => {
-            // Where the connection is gone, the server does it.
-            let _ = connection.query("ROLLBACK");
-            Err(error)
         }
     }
 }

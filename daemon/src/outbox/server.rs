@@ -74,6 +74,22 @@ pub(super) fn check_writable(connection: &mut Connection) -> Result<(), Trouble>
     }
 }
 
+/// Says something. What the server answers does not matter, if it does.
+pub(super) fn still_here(connection: &mut Connection) -> Result<(), Trouble> {
+    match connection.query(statements::STILL_HERE) {
+        Err(error) if error.is_lost() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// The server is one to read from, as far as it says.
+pub(super) fn still_writable(connection: &mut Connection) -> Result<(), Trouble> {
+    match check_writable(connection) {
+        Err(Trouble::Sql(error)) if !error.is_lost() => Ok(()),
+        checked => checked,
+    }
+}
+
 /// What a server is set to, as far as it decides what becomes of a commit that was seen.
 pub(super) struct Settings {
     version: String,

@@ -5,7 +5,7 @@ use super::upkeep::go_on;
 use super::{Consumer, Ledger, delete, number, text, triple};
 use crate::outbox::desk::{Desk, News};
 use crate::outbox::portion::ROWS_MAX;
-use crate::outbox::reader::in_transaction;
+use crate::outbox::transaction::in_transaction;
 use crate::outbox::window::Settings;
 use rowcall_mysql::{Connection, Error, Row as Values, quoted};
 use rowcall_wire::subject;

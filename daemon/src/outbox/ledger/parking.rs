@@ -3,7 +3,7 @@
 
 use super::{Ledger, history, place};
 use crate::outbox::desk::{Desk, Fate, News, Note};
-use crate::outbox::reader::in_transaction;
+use crate::outbox::transaction::in_transaction;
 use rowcall_mysql::{Connection, Error, quoted};
 use std::time::Instant;
 
