@@ -110,6 +110,16 @@ CREATE TABLE IF NOT EXISTS rowcall.status (
   refreshed_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
 ) ENGINE=InnoDB;
 
+-- What `rowcall watch` was asked for: triggers go with a table that is renamed or dropped.
+CREATE TABLE IF NOT EXISTS rowcall.watches (
+  schema_name VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+  table_name VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+  -- JSON, as in the triggers.
+  plan MEDIUMTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+  watched_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
+  PRIMARY KEY (schema_name, table_name)
+) ENGINE=InnoDB;
+
 -- The account in whose name the procedures write. It can do nothing else, and nobody can log in as it.
 CREATE USER IF NOT EXISTS 'rowcall_writer'@'localhost' ACCOUNT LOCK;
 GRANT INSERT ON rowcall.outbox TO 'rowcall_writer'@'localhost';
@@ -145,4 +155,4 @@ DELIMITER ;
 GRANT EXECUTE ON PROCEDURE rowcall.publish TO 'rowcall_writer'@'localhost';
 GRANT EXECUTE ON PROCEDURE rowcall.publish_with TO 'rowcall_writer'@'localhost';
 
-REPLACE INTO rowcall.edition (only, number) VALUES (1, 2);
+REPLACE INTO rowcall.edition (only, number) VALUES (1, 3);

@@ -13,10 +13,10 @@ use std::path::Path;
 const SCHEMA_SQL: &str = include_str!("../../sql/schema.sql");
 
 /// What the last statement of the script writes down.
-const EDITION: &str = "2";
+const EDITION: &str = "3";
 
 /// Editions that the script makes this one of.
-const EARLIER: [&str; 1] = ["1"];
+const EARLIER: [&str; 2] = ["1", "2"];
 
 /// The account in whose name the procedures write.
 const WRITER: &str = "SELECT COUNT(*) FROM mysql.user WHERE user = 'rowcall_writer' AND host = 'localhost'";

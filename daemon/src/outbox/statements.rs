@@ -17,7 +17,7 @@
 use std::fmt::Write;
 
 /// The edition of the schema that this daemon knows.
-pub(super) const EDITION: &str = "2";
+pub(super) const EDITION: &str = "3";
 
 /// Whether what this session writes goes into the binary log as statements. A server that does not
 /// know the variable any more gives no row.
