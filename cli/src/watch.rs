@@ -4,12 +4,15 @@
 pub(crate) mod catalog;
 mod columns;
 mod list;
+mod literal;
+mod memory;
 pub(crate) mod names;
 mod plan;
 mod rights;
 mod subject;
 pub(crate) mod table;
 mod trigger;
+mod unseen;
 
 use crate::failure::Failure;
 use crate::install::ask;
@@ -42,23 +45,6 @@ Triggers see no TRUNCATE, no partition that is dropped, truncated or exchanged,
 no row that a foreign key changes (ON DELETE CASCADE and the like; MySQL 9.7
 with enable_cascade_triggers=ON shows them), and nothing on a replica that
 takes rows from its source.";
-
-/// What triggers do not see, whatever the table.
-fn blind(cascades: Option<bool>) -> String {
-    let cascades = match cascades {
-        Some(true) => " in sessions with\n  enable_cascade_triggers=OFF",
-        _ => "",
-    };
-    format!(
-        "not seen by triggers: TRUNCATE, partitions that are dropped, truncated or exchanged,\n  \
-         rows that foreign keys change{cascades}, rows that replication brings"
-    )
-}
-
-/// What clients notice of an update trigger on a table with AUTO_INCREMENT.
-const INSERT_IDS: &str = "\
-insert id 0 is the answer to ON DUPLICATE KEY UPDATE id = LAST_INSERT_ID(id) that changes
-  nothing; SELECT LAST_INSERT_ID() has the id";
 
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
@@ -108,11 +94,12 @@ pub(crate) struct Watch {
     #[arg(long)]
     print: bool,
 
-    /// Show what is watched, and whether the tables have changed since
+    /// Show what is watched, and whether the tables have changed since, or lost their triggers
     #[arg(long, conflicts_with_all = ["print", "refresh"])]
     list: bool,
 
-    /// Write the triggers anew where the table's columns have changed, or where some are missing
+    /// Write the triggers anew where the table's columns have changed, or where some are missing or on the table
+    /// that had its name
     #[arg(long, conflicts_with = "print")]
     refresh: bool,
 
@@ -154,16 +141,17 @@ impl Watch {
                 )));
             }
             counting |= plan.on.contains(&Op::Update) && catalog.counts(table)?;
-            let again = catalog.put(table, &plan, &columns)?;
-            let done = if again { "changed" } else { "watched" };
+            let earlier = catalog.put(table, &plan, &columns)?;
+            progress.without(|| catalog.remember(table, &plan, earlier.as_ref()))?;
+            let done = if earlier.is_some() { "changed" } else { "watched" };
             progress.without(|| say(&mut catalog, table, &plan, done, json))?;
         }
         drop(progress);
         if !json {
             if counting {
-                eprintln!("{INSERT_IDS}");
+                eprintln!("{}", unseen::INSERT_IDS);
             }
-            eprintln!("{}", blind(catalog.cascade_triggers()?));
+            eprintln!("{}", unseen::blind(catalog.cascade_triggers()?));
             if self.mode == Mode::Committed && !catalog.is_read()? {
                 eprintln!("no daemon reads the outbox at the moment (rowcalld --outbox): events wait in it");
             }
@@ -200,6 +188,7 @@ impl Watch {
             table: table.to_string(),
             big_numbers: self.big_numbers,
             seen: plan::seen(columns),
+            edition: plan::EDITION,
         })
     }
 
@@ -292,20 +281,15 @@ fn say(catalog: &mut Catalog, table: &Table, plan: &Plan, done: &str, json: bool
         plan.mode.name()
     ))?;
     for cascade in cascades {
-        eprintln!("{table}: {}", seen_cascade(&cascade, seen));
+        eprintln!("{table}: {}", unseen::seen_cascade(&cascade, seen));
+    }
+    if !catalog.triggers(table)?.iter().all(|trigger| trigger.is_whole) {
+        eprintln!(
+            "{table}: --when holds what information_schema loses: tools that copy triggers from there (gh-ost) make\n  \
+             other ones, or fail"
+        );
     }
     Ok(())
-}
-
-/// In words, whether triggers see what a foreign key does; `fire` is the server's setting, if it has one.
-fn seen_cascade(cascade: &str, fire: Option<bool>) -> String {
-    match fire {
-        None => format!("its triggers do not see {cascade}"),
-        Some(false) => {
-            format!("its triggers do not see {cascade}, but in sessions with enable_cascade_triggers=ON")
-        }
-        Some(true) => format!("its triggers see {cascade}, but in sessions with enable_cascade_triggers=OFF"),
-    }
 }
 
 /// Seconds, rounded up: the server counts no less than one.

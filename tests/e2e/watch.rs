@@ -4,9 +4,11 @@
 mod alike;
 mod forwarding;
 mod listening;
+mod moved;
 mod rights;
 mod running;
 mod statements;
+mod tools;
 mod types;
 mod unseen;
 

@@ -177,11 +177,9 @@ pub(super) fn watched(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
     let words = |failure: crate::failure::Failure| Trouble::Other(failure.to_string());
     let mut catalog = Catalog::new(patient.connect()?, PATIENCE).map_err(words)?;
     let tables = watch::changes(&mut catalog).map_err(words)?;
-    let changed = tables.iter().filter(|(_, changes)| !changes.is_empty()).map(|(table, changes)| {
-        Finding::warning(
-            format!("{table} is not what it was when it was watched: {}.", changes.join(" ")),
-            format!("rowcall watch --refresh {table}"),
-        )
+    let changed = tables.iter().filter(|one| !one.changes.is_empty()).map(|one| {
+        let (table, changes) = (&one.table, one.changes.join(" "));
+        Finding::warning(format!("{table} is not what it was when it was watched: {changes}."), one.advice())
     });
     let changed: Vec<Finding> = changed.collect();
     if changed.is_empty() {

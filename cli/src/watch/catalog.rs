@@ -25,6 +25,8 @@ pub(crate) struct Existing {
     pub(crate) event: String,
     /// What it was asked to do, if it is ours.
     pub(crate) plan: Option<Plan>,
+    /// Whether information_schema has its text as it was written; tools make copies of it.
+    pub(crate) is_whole: bool,
 }
 
 impl Catalog {
@@ -66,12 +68,21 @@ impl Catalog {
     }
 
     /// Rows of text; NULL is nothing.
-    fn rows(&mut self, sql: &str) -> Result<Vec<Vec<String>>, Failure> {
+    pub(super) fn rows(&mut self, sql: &str) -> Result<Vec<Vec<String>>, Failure> {
         self.connection.texts(sql).map_err(|error| cannot("read information_schema", &error))
     }
 
     /// The tables that a name means: itself, or all of its schema.
     pub(crate) fn find(&mut self, table: &Table) -> Result<Vec<Table>, Failure> {
+        let tables = self.tables(table)?;
+        if tables.is_empty() {
+            return Err(Failure::other(format!("there is no table {table}, or the account may not see it")));
+        }
+        Ok(tables)
+    }
+
+    /// The same; there may be none.
+    pub(crate) fn tables(&mut self, table: &Table) -> Result<Vec<Table>, Failure> {
         let which = if table.is_all() {
             self.names.is("TABLE_SCHEMA", &table.schema)
         } else {
@@ -81,9 +92,6 @@ impl Catalog {
             "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED') AND \
              {which} ORDER BY CAST(TABLE_NAME AS BINARY)"
         ))?;
-        if rows.is_empty() {
-            return Err(Failure::other(format!("there is no table {table}, or the account may not see it")));
-        }
         Ok(rows.into_iter().map(named).collect())
     }
 
@@ -100,37 +108,6 @@ impl Catalog {
         Ok(rows.into_iter().flatten().collect())
     }
 
-    /// Foreign keys that change its rows, each in words.
-    pub(crate) fn cascades(&mut self, table: &Table) -> Result<Vec<String>, Failure> {
-        let rule = |when: &str| {
-            format!("IF({when}_RULE IN ('CASCADE', 'SET NULL'), CONCAT('ON {when} ', {when}_RULE), NULL)")
-        };
-        let rows = self.rows(&format!(
-            "SELECT CONCAT(CONCAT_WS(' and ', {}, {}), ' from ', REFERENCED_TABLE_NAME) FROM information_schema.REFERENTIAL_CONSTRAINTS \
-             WHERE {} AND (DELETE_RULE IN ('CASCADE', 'SET NULL') OR UPDATE_RULE IN ('CASCADE', 'SET NULL')) ORDER BY 1",
-            rule("DELETE"),
-            rule("UPDATE"),
-            self.names.are(table, "CONSTRAINT_SCHEMA", "TABLE_NAME")
-        ))?;
-        Ok(rows.into_iter().flatten().collect())
-    }
-
-    /// Whether foreign keys fire triggers by default; nothing on servers where they never do. Each session may
-    /// set it for itself.
-    pub(crate) fn cascade_triggers(&mut self) -> Result<Option<bool>, Failure> {
-        let rows = self.rows("SHOW GLOBAL VARIABLES LIKE 'enable_cascade_triggers'")?;
-        Ok(rows.first().map(|row| row.get(1).is_some_and(|value| value == "ON")))
-    }
-
-    /// Whether it has an AUTO_INCREMENT column.
-    pub(crate) fn counts(&mut self, table: &Table) -> Result<bool, Failure> {
-        let rows = self.rows(&format!(
-            "SELECT COUNT(*) FROM information_schema.COLUMNS WHERE {} AND EXTRA LIKE '%auto_increment%'",
-            self.names.are(table, "TABLE_SCHEMA", "TABLE_NAME")
-        ))?;
-        Ok(rows.concat() != ["0"])
-    }
-
     /// Its AFTER triggers, in the order in which they run.
     pub(crate) fn triggers(&mut self, table: &Table) -> Result<Vec<Existing>, Failure> {
         let rows = self.rows(&format!(
@@ -141,8 +118,11 @@ impl Catalog {
         rows.into_iter()
             .map(|row| {
                 let [name, event, body] = row.try_into().unwrap_or_default();
-                let plan = if Plan::is_in(&body) { Plan::find(&self.original(table, &name)?) } else { None };
-                Ok(Existing { name, event, plan })
+                if !Plan::is_in(&body) {
+                    return Ok(Existing { name, event, plan: None, is_whole: true });
+                }
+                let original = self.original(table, &name)?;
+                Ok(Existing { name, event, plan: Plan::find(&original), is_whole: original.ends_with(&body) })
             })
             .collect()
     }
@@ -156,8 +136,17 @@ impl Catalog {
 
     /// All tables with triggers of ours, as far as the account may see them.
     pub(crate) fn watched(&mut self) -> Result<Vec<Table>, Failure> {
+        self.with_ours("TRUE")
+    }
+
+    /// The same of one schema.
+    pub(crate) fn watched_in(&mut self, schema: &str) -> Result<Vec<Table>, Failure> {
+        self.with_ours(&self.names.is("EVENT_OBJECT_SCHEMA", schema))
+    }
+
+    fn with_ours(&mut self, which: &str) -> Result<Vec<Table>, Failure> {
         let rows = self.rows(&format!(
-            "SELECT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE \
+            "SELECT EVENT_OBJECT_SCHEMA, EVENT_OBJECT_TABLE FROM information_schema.TRIGGERS WHERE {which} AND \
              INSTR(ACTION_STATEMENT, {}) > 0",
             quoted(&plan::beginning())
         ))?;
@@ -205,21 +194,27 @@ impl Catalog {
         Ok(rows.concat() == ["0"])
     }
 
-    /// Puts the triggers of a plan there, in the place of those that are there for an earlier one: all of
-    /// them or, if something fails, none. Says whether there were any.
-    pub(crate) fn put(&mut self, table: &Table, plan: &Plan, columns: &[Column]) -> Result<bool, Failure> {
+    /// Puts the triggers of a plan there, in the place of those that are there for an earlier one, which it gives:
+    /// all of them or, if something fails, none.
+    pub(crate) fn put(
+        &mut self,
+        table: &Table,
+        plan: &Plan,
+        columns: &[Column],
+    ) -> Result<Option<Plan>, Failure> {
         self.check_rights(table, plan, columns)?;
-        let earlier = self.ours(table)?;
+        let ours = self.triggers(table)?.into_iter().filter_map(|one| Some((one.name, one.plan?)));
+        let (names, plans): (Vec<String>, Vec<Plan>) = ours.unzip();
         let proves = self.has_more_rights()?;
-        if earlier.is_empty() && !proves {
-            return self.create(table, plan, columns, proves).map(|()| false);
+        if names.is_empty() && !proves {
+            return self.create(table, plan, columns, proves).map(|()| None);
         }
         // Nobody writes a row between the old triggers and the new ones. (MySQL locks what they write to as well.)
         self.locked(table, |catalog| {
             catalog.create(table, plan, columns, proves)?;
-            catalog.drop_all(table, &earlier)
+            catalog.drop_all(table, &names)
         })?;
-        Ok(!earlier.is_empty())
+        Ok(plans.into_iter().next())
     }
 
     /// Takes ours away; says how many there were.

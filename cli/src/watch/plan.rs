@@ -42,15 +42,22 @@ pub(crate) struct Plan {
     pub(crate) big_numbers: BigNumbers,
     /// What the table's columns were: names and definitions.
     pub(crate) seen: Vec<(String, String)>,
+    /// The edition of the triggers' text.
+    pub(crate) edition: u64,
 }
 
 /// What stands before and behind it in a trigger. Nothing ever does it.
 const BEFORE: &str = "IF FALSE THEN DO ";
 const BEHIND: &str = "; END IF;";
 
-/// The member that says what it is, and its edition. The first one, as members are sorted.
+/// The member that says what it is. The first one, as members are sorted.
 const MARK: &str = "rowcall";
-const EDITION: u64 = 1;
+
+/// The edition of plans, and of the triggers' text.
+pub(crate) const EDITION: u64 = 2;
+
+/// What its text holds as `%` and two digits: nothing of it gets lost in information_schema then.
+const ENCODED: [char; 3] = ['%', '\'', '\\'];
 
 /// What begins the statement that holds a plan.
 pub(crate) fn beginning() -> String {
@@ -91,7 +98,12 @@ pub(crate) fn seen(columns: &[Column]) -> Vec<(String, String)> {
 impl Plan {
     /// The statement of a trigger that holds it.
     pub(crate) fn statement(&self) -> String {
-        format!("{BEFORE}{}{BEHIND}", rowcall_mysql::quoted(&self.json().to_string()))
+        format!("{BEFORE}'{}'{BEHIND}", encoded(&self.text()))
+    }
+
+    /// The same as text, as it is remembered.
+    pub(crate) fn text(&self) -> String {
+        self.json().to_string()
     }
 
     /// Whether a trigger seems to have one.
@@ -102,7 +114,9 @@ impl Plan {
     /// Finds it in a trigger, as it was written.
     pub(crate) fn find(body: &str) -> Option<Plan> {
         let from = body.find(&beginning())? + BEFORE.len();
-        Plan::parse(&unquoted(&body[from..])?)
+        let text = unquoted(&body[from..])?;
+        // The first edition was not encoded.
+        Plan::parse(&text).filter(|plan| plan.edition == 1).or_else(|| Plan::parse(&decoded(&text)?))
     }
 
     fn json(&self) -> Value {
@@ -122,9 +136,11 @@ impl Plan {
         json!({ MARK: EDITION, "watch": watch })
     }
 
-    fn parse(text: &str) -> Option<Plan> {
+    /// Reads what [`Plan::text`] wrote.
+    pub(crate) fn parse(text: &str) -> Option<Plan> {
         let value: Value = serde_json::from_str(text).ok()?;
-        if value.get(MARK)?.as_u64()? != EDITION {
+        let edition = value.get(MARK)?.as_u64()?;
+        if !(1..=EDITION).contains(&edition) {
             return None;
         }
         let plan = value.get("watch")?;
@@ -147,7 +163,18 @@ impl Plan {
             table: text("table")?.to_owned(),
             big_numbers: if text("big_numbers")? == "text" { BigNumbers::Text } else { BigNumbers::Number },
             seen: plan.get("seen")?.as_array()?.iter().map(pair).collect::<Option<_>>()?,
+            edition,
         })
+    }
+
+    /// Whether its triggers were written by a version whose text was another.
+    pub(crate) fn is_old(&self) -> bool {
+        self.edition < EDITION
+    }
+
+    /// The same, for triggers that are written now.
+    pub(crate) fn renewed(self) -> Plan {
+        Plan { edition: EDITION, ..self }
     }
 
     /// What has become of the table's columns since: `+new`, `-gone`, `~changed`.
@@ -163,6 +190,31 @@ impl Plan {
             columns.iter().filter(|column| !then(&column.name)).map(|column| format!("+{}", column.name));
         gone.chain(new).collect()
     }
+}
+
+fn encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for character in text.chars() {
+        if character.is_ascii() && !character.is_control() && !ENCODED.contains(&character) {
+            encoded.push(character);
+            continue;
+        }
+        for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    let mut pieces = text.split('%');
+    bytes.extend(pieces.next()?.bytes());
+    for piece in pieces {
+        bytes.push(u8::from_str_radix(piece.get(..2)?, 16).ok()?);
+        bytes.extend(piece[2..].bytes());
+    }
+    String::from_utf8(bytes).ok()
 }
 
 /// The text of the SQL string at the beginning, as [`rowcall_mysql::quoted`] writes it.
@@ -198,6 +250,7 @@ pub(crate) mod tests {
             table: "shop.orders".into(),
             big_numbers: BigNumbers::Number,
             seen: vec![("id".into(), "int".into()), ("v".into(), "text".into())],
+            edition: EDITION,
         }
     }
 
@@ -213,7 +266,14 @@ pub(crate) mod tests {
             ..plan()
         };
         let body = format!("BEGIN\n  {}\n  DO 1;\nEND", plan.statement());
-        assert_eq!(Plan::find(&body), Some(plan));
+        assert!(body.is_ascii() && !body.contains('\\') && body.matches('\'').count() == 2, "{body}");
+        assert_eq!(Plan::find(&body), Some(plan.clone()));
+        assert_eq!(Plan::parse(&plan.text()), Some(plan.clone()));
+        // As the first edition wrote it.
+        let old = Plan { edition: 1, when: Some("NEW.a LIKE '%25 it''s'".into()), ..plan };
+        let text = old.text().replace("{\"rowcall\":2", "{\"rowcall\":1");
+        let body = format!("{BEFORE}{}{BEHIND}", rowcall_mysql::quoted(&text));
+        assert_eq!(Plan::find(&body), Some(old));
         for other in ["BEGIN DO 1; END", "IF FALSE THEN DO 'x'; END IF;", "IF FALSE THEN DO '{\"rowcall\":1"]
         {
             assert_eq!(Plan::find(other), None, "{other}");

@@ -1,9 +1,9 @@
 //! Where the events of a watch go: a pattern with `{db}`, `{table}`, `{op}` and `{key}` in it, as SQL.
 
+use super::literal::quoted;
 use super::plan::Op;
 use super::table::Table;
 use crate::failure::Failure;
-use rowcall_mysql::quoted;
 use rowcall_wire::subject;
 use std::fmt::Write;
 

@@ -4,10 +4,10 @@
 //! row and event are undone together, as everything in a transaction is.
 
 use super::columns::{Column, identifier};
+use super::literal::{self, quoted};
 use super::plan::{Mode, Op, Plan};
 use super::subject;
 use super::table::Table;
-use rowcall_mysql::quoted;
 use std::fmt::Write;
 
 /// Errors that say that committed mode is not here (any more): no such procedure, schema, table, column or
@@ -93,7 +93,7 @@ impl Trigger<'_> {
         // What fails here leaves a NULL, and the event is counted or parked for that, by whoever takes it.
         line("BEGIN");
         line("  DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;");
-        if let Some(condition) = &self.plan.when {
+        if let Some(condition) = self.plan.when.as_deref().map(literal::condition) {
             line(&format!("  SET rowcall_wanted = (({condition}\n    ) IS TRUE);"));
         }
         if self.op != Op::Insert {
