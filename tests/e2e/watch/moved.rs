@@ -98,12 +98,33 @@ fn a_watch_that_is_gone_is_shown_and_mended(kind: Kind) {
     refresh();
     assert_eq!(listed(&site), [is("test.u", "")]);
 
-    // A watch of an earlier version, which remembered nothing.
-    execute(&mut sql, &["DELETE FROM rowcall.watches"]);
-    refresh();
-    assert_eq!(sql.value("SELECT table_name FROM rowcall.watches").unwrap().as_deref(), Some("u"));
-
+    what_an_earlier_version_left_is_remembered(&site, &mut sql);
     what_has_moved_is_unwatched_as_well(&site, &mut sql);
+}
+
+/// A watch of an earlier version, which remembered nothing.
+fn what_an_earlier_version_left_is_remembered(site: &Site, sql: &mut Connection) {
+    execute(sql, &["DELETE FROM rowcall.watches"]);
+    as_the_first_edition_wrote_it(sql);
+    assert_eq!(listed(site), [is("test.u", "written by an earlier version")]);
+    assert!(run(site, "watch", &["--refresh"]).status.success());
+    assert_eq!(listed(site), [is("test.u", "")]);
+    assert_eq!(sql.value("SELECT table_name FROM rowcall.watches").unwrap().as_deref(), Some("u"));
+}
+
+fn as_the_first_edition_wrote_it(sql: &mut Connection) {
+    let rows = sql.texts(
+        "SELECT TRIGGER_NAME, ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_TABLE = 'u'",
+    );
+    let [name, body] = &rows.unwrap()[0][..] else { panic!("two columns") };
+    let body = body.replace("{\"rowcall\":2,", "{\"rowcall\":1,");
+    execute(
+        sql,
+        &[
+            &format!("DROP TRIGGER `{name}`"),
+            &format!("CREATE TRIGGER `{name}` AFTER INSERT ON u FOR EACH ROW {body}"),
+        ],
+    );
 }
 
 fn what_has_moved_is_unwatched_as_well(site: &Site, sql: &mut Connection) {
