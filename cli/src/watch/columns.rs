@@ -132,7 +132,7 @@ impl Column {
             Shape::Json => format!("IF(JSON_VALID({value}), {0}, JSON_QUOTE({0}))", characters(value)),
             Shape::Instant(digits) => instant(value, digits),
             Shape::DateTime => format!("CONCAT('\"', REPLACE({}, ' ', 'T'), '\"')", characters(value)),
-            Shape::Geometry => characters(&format!("ST_AsGeoJSON({value})")),
+            Shape::Geometry => characters(&geometry(value)),
             Shape::Vector(function) => characters(&format!("{function}({value})")),
         }
     }
@@ -184,6 +184,12 @@ fn instant(value: &str, digits: usize) -> String {
     format!(
         "CONCAT('\"', CONVERT(IF(IFNULL(UNIX_TIMESTAMP({value}), 0) = 0, {none}, {utc}) USING utf8mb4), 'Z\"')"
     )
+}
+
+/// GeoJSON, with the number of the reference system if it has one: GeoJSON itself knows degrees (4326) only.
+fn geometry(value: &str) -> String {
+    let (shape, srid) = (format!("ST_AsGeoJSON({value})"), format!("ST_SRID({value})"));
+    format!("IF({srid} = 0, {shape}, CONCAT('{{\"srid\": ', {srid}, ', ', SUBSTRING({shape}, 2)))")
 }
 
 fn shape(column: &Described<'_>) -> Shape {

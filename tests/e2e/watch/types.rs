@@ -62,6 +62,16 @@ fn examples() -> Vec<Example> {
         ("TEXT", "NULL", json!(null)),
         ("BLOB", "NULL", json!(null)),
         ("JSON", "NULL", json!(null)),
+        (
+            "POINT",
+            "ST_GeomFromText('POINT(1000 2000)', 3857)",
+            json!({"type": "Point", "coordinates": [1000.0, 2000.0], "srid": 3857}),
+        ),
+        (
+            "GEOMETRY",
+            "ST_GeomFromText('POINT(1.5 1.5)', 4326)",
+            json!({"type": "Point", "coordinates": [1.5, 1.5], "srid": 4326}),
+        ),
         ("POINT", "NULL", json!(null)),
         ("TIMESTAMP NULL", "NULL", json!(null)),
     ]
