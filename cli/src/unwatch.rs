@@ -62,7 +62,7 @@ impl Unwatch {
 /// The tables that a name means, and those that are gone and remembered.
 fn found(catalog: &mut Catalog, name: &Table) -> Result<Vec<Table>, Failure> {
     let names = catalog.names();
-    let (remembered, _) = catalog.remembered()?;
+    let remembered = catalog.remembered()?.watches;
     let remembered =
         remembered.into_iter().map(|(table, _)| table).filter(|table| names.include(name, table));
     let mut tables: BTreeSet<Table> = remembered.collect();

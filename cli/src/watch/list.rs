@@ -32,7 +32,7 @@ enum Place {
 
 pub(super) fn show(catalog: &mut Catalog, named: &[Table], json: bool) -> Result<(), Failure> {
     let all = watched(catalog, named)?;
-    if let (_, Some(error)) = catalog.remembered()? {
+    if let Some(error) = catalog.remembered()?.unread {
         eprintln!("watches whose triggers are gone are not shown: {error}");
     }
     if json {
@@ -103,7 +103,7 @@ pub(crate) fn changes(catalog: &mut Catalog) -> Result<Vec<Watched>, Failure> {
 }
 
 fn watched(catalog: &mut Catalog, named: &[Table]) -> Result<Vec<Watched>, Failure> {
-    let (remembered, _) = catalog.remembered()?;
+    let remembered = catalog.remembered()?.watches;
     let mut here: BTreeMap<Table, (Plan, Vec<Existing>)> = BTreeMap::new();
     for table in catalog.watched()? {
         let triggers = catalog.triggers(&table)?;

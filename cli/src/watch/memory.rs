@@ -13,6 +13,13 @@ const NOT_HERE: [u32; 2] = [1049, 1146];
 /// And for: the account may not, or the server is read-only.
 const REFUSED: [u32; 5] = [1044, 1142, 1143, 1290, 1792];
 
+/// The watches that the schema has.
+pub(crate) struct Remembered {
+    pub(crate) watches: Vec<(Table, Plan)>,
+    /// What keeps the account from reading them.
+    pub(crate) unread: Option<Error>,
+}
+
 impl Catalog {
     /// Remembers a watch; one of a table that had these triggers under another name, and is there no more, is
     /// forgotten. What keeps the account from it is told, and keeps nothing from being watched.
@@ -50,20 +57,22 @@ impl Catalog {
         }
     }
 
-    /// What is remembered. An error that keeps the account from reading it is the second part.
-    pub(crate) fn remembered(&mut self) -> Result<(Vec<(Table, Plan)>, Option<Error>), Failure> {
+    /// What is remembered.
+    pub(crate) fn remembered(&mut self) -> Result<Remembered, Failure> {
         let rows = self.connection().texts("SELECT schema_name, table_name, plan FROM rowcall.watches");
         let rows = match rows {
             Ok(rows) => rows,
             Err(error) if NOT_HERE.contains(&error.number) => Vec::new(),
-            Err(error) if REFUSED.contains(&error.number) => return Ok((Vec::new(), Some(error))),
+            Err(error) if REFUSED.contains(&error.number) => {
+                return Ok(Remembered { watches: Vec::new(), unread: Some(error) });
+            }
             Err(error) => return Err(Failure::server("cannot read rowcall.watches", &error)),
         };
         let watch = |row: Vec<String>| {
             let [schema, name, plan] = row.try_into().ok()?;
             Some((Table { schema, name }, Plan::parse(&plan)?))
         };
-        Ok((rows.into_iter().filter_map(watch).collect(), None))
+        Ok(Remembered { watches: rows.into_iter().filter_map(watch).collect(), unread: None })
     }
 
     /// Whether there is such a table.
