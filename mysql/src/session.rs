@@ -99,12 +99,10 @@ const MARIADB: [&str; 13] = [
     "optimizer_max_sel_arg_weight = 32000",
 ];
 
-/// Settings that only MySQL has, from 8.0 on.
-const MYSQL: [&str; 3] = [
-    "range_optimizer_max_mem_size = 8388608",
-    "explicit_defaults_for_timestamp = 1",
-    "cte_max_recursion_depth = 1000",
-];
+/// Settings that only MySQL has, from 8.0 on. Not `explicit_defaults_for_timestamp`: it cannot be set in a
+/// transaction, which `init_connect` may have begun (error 1766), so our tables say NULL or a default of each
+/// TIMESTAMP.
+const MYSQL: [&str; 2] = ["range_optimizer_max_mem_size = 8388608", "cte_max_recursion_depth = 1000"];
 
 /// SQL modes. Neither has a mode in it that gives a quote or a backslash another meaning.
 const STRICT: &str = "'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'";
