@@ -11,7 +11,7 @@ pub(super) fn blind(cascades: Option<bool>) -> String {
         _ => "",
     };
     format!(
-        "not seen by triggers: TRUNCATE, partitions that are dropped, truncated or exchanged,\n  \
+        "not seen by triggers: TRUNCATE, partitions dropped, truncated or exchanged,\n  \
          rows that foreign keys change{cascades}, rows that replication brings"
     )
 }

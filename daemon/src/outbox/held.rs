@@ -94,9 +94,9 @@ mod tests {
         assert!(!held.failed(2, "full", Duration::ZERO, now), "that was told");
         assert_eq!(held.due(now + PAUSE_MIN), None);
         now += 2 * PAUSE_MIN;
-        assert_eq!(held.due(now), Some(3));
+        assert_eq!(held.due(now), Some(1));
         held.done();
-        assert_eq!([held.due(now), held.due(now), held.due(now)], [Some(1), Some(2), None]);
+        assert_eq!([held.due(now), held.due(now), held.due(now)], [Some(3), Some(2), None]);
         assert_eq!(held.trouble(), None);
     }
 
