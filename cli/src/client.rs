@@ -10,7 +10,7 @@ use rowcall_wire::handshake::{Connect, Info};
 use rowcall_wire::parse::{self, Limits, ServerOp, Step};
 use rowcall_wire::{CONTROL_LINE_MAX, Message, PAYLOAD_CEILING, VERSION_TAG, encode};
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How much a server may send in one operation.
 const LIMITS: Limits = Limits { control_line: 3 * CONTROL_LINE_MAX, payload: PAYLOAD_CEILING, headers: true };
+
+/// A way to wait for input: heeding signals, or not.
+type Wait = fn(&Interrupt, BorrowedFd<'_>, Option<Instant>) -> Result<Woken, Failure>;
 
 /// A connection.
 pub(crate) struct Client {
@@ -106,7 +109,7 @@ impl Client {
                         "what listens there does not speak the NATS client protocol",
                     ));
                 }
-                None => self.await_answer("its greeting")?,
+                None => self.await_answer("its greeting", Interrupt::wait)?,
             }
         }
     }
@@ -170,17 +173,30 @@ impl Client {
         self.write(&line)
     }
 
+    /// Ends these subscriptions, also after Ctrl-C. Messages that come before that are given back.
+    pub(crate) fn unsubscribe(&mut self, sids: impl Iterator<Item = u64>) -> Result<Vec<Received>, Failure> {
+        let mut lines = Vec::new();
+        sids.for_each(|sid| encode::unsub(&mut lines, sid, None));
+        self.write(&lines)?;
+        self.write(encode::PING)?;
+        self.until_pong(Interrupt::wait_for_input)
+    }
+
     /// Waits until the daemon has done everything it was sent. Messages that come meanwhile are
     /// given back.
     pub(crate) fn flush(&mut self) -> Result<Vec<Received>, Failure> {
         self.write(encode::PING)?;
+        self.until_pong(Interrupt::wait)
+    }
+
+    fn until_pong(&mut self, wait: Wait) -> Result<Vec<Received>, Failure> {
         let mut messages = Vec::new();
         loop {
             match self.take()? {
                 Some(Event::Pong) => return Ok(messages),
                 Some(Event::Message(message)) => messages.push(message),
                 Some(Event::Info(_) | Event::Ping) => {}
-                None => self.await_answer("an answer")?,
+                None => self.await_answer("an answer", wait)?,
             }
         }
     }
@@ -205,8 +221,8 @@ impl Client {
         self.interrupt.pause(time)
     }
 
-    fn await_answer(&mut self, what: &str) -> Result<(), Failure> {
-        match self.interrupt.wait(self.stream.as_fd(), Some(Instant::now() + PATIENCE))? {
+    fn await_answer(&mut self, what: &str, wait: Wait) -> Result<(), Failure> {
+        match wait(&self.interrupt, self.stream.as_fd(), Some(Instant::now() + PATIENCE))? {
             Woken::Input => self.read(),
             Woken::Interrupted => Err(Failure::other("interrupted")),
             Woken::Late => {

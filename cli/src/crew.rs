@@ -4,66 +4,63 @@
 
 use crate::client::{Publisher, Received};
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::settle::{self, Unsettled, Verdict};
 use crate::subscription::Subscription;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{self, Receiver};
-use std::sync::{Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 /// Messages that may wait for a free job; more wait in the connection. Whoever asked them will have
-/// given up long before.
+/// given up long before. Events of a durable consumer are no more than its --max-unacked, and all of them
+/// are read: the daemon is told of each that it is in good hands.
 const WAITING_MAX: usize = 256;
 
 /// A message, and the connection that it came on.
 pub(crate) struct Work {
     pub(crate) message: Received,
     pub(crate) publisher: Publisher,
+    /// Whether it is a durable consumer's event, which is settled, and no request.
+    pub(crate) is_event: bool,
 }
 
-/// Works on at most so many messages, so many at a time, until Ctrl-C. Each is shown by `show` when it comes;
-/// `work` says what has become of it, which matters to a durable consumer only.
+/// Works on at most so many messages, so many at a time, until Ctrl-C. `work` says what has become of each, which
+/// matters to a durable consumer only; its failure is the end, and this event is given back.
 pub(crate) fn run(
     subscription: &mut Subscription<'_>,
     jobs: u8,
     count: u64,
-    show: impl Fn(&Received) -> Result<(), Failure>,
     work: impl Fn(&Work) -> Result<Verdict, Failure> + Sync,
 ) -> Result<Tally, Failure> {
-    let (queue, waiting) = mpsc::sync_channel(WAITING_MAX);
     let crew = Crew {
-        waiting: Mutex::new(waiting),
-        leaving: AtomicBool::new(false),
-        unsettled: Unsettled::default(),
-        done: AtomicU64::new(0),
-        failed: AtomicU64::new(0),
         work,
+        waiting: Waiting::default(),
+        unsettled: Unsettled::default(),
+        counts: Counts::default(),
     };
-    let ended = thread::scope(|scope| {
+    thread::scope(|scope| {
         let jobs: Vec<_> = (0..jobs).map(|_| scope.spawn(|| crew.job())).collect();
         scope.spawn(|| crew.unsettled.keep_waiting());
-        let result = (0..count).try_for_each(|_| {
-            let Some(message) = subscription.next().transpose() else { return Err(None) };
-            let message = message.map_err(Some)?;
-            crew.unsettled.add(&message, subscription.publisher());
-            show(&message).map_err(Some)?;
-            let publisher = subscription.publisher().clone();
-            // It fails only if every job has panicked.
-            queue.send(Work { message, publisher }).map_err(|_| Some(Failure::other("no job is left")))
-        });
-        drop(queue);
-        if result.is_err() {
-            // What has begun is finished; what has not, another worker may still be asked. The jobs may all
-            // be busy, so that is given back from here as well.
-            crew.leaving.store(true, Relaxed);
-            eprintln!("rowcall: leaving once what has begun is done; Ctrl-C again leaves at once");
-            crew.job();
+        let result = (0..count).try_for_each(|_| crew.take(subscription));
+        let rest = crew.rest(subscription);
+        match result {
+            Ok(()) => crew.waiting.end(),
+            Err(failure) => crew.leave(failure),
         }
+        rest.iter().for_each(|work| crew.settle(work, Verdict::Untried));
         jobs.into_iter().for_each(|job| drop(job.join()));
         crew.unsettled.end();
-        result.or_else(|failure| failure.map_or(Ok(()), Err))
     });
-    ended.map(|()| Tally { done: crew.done.into_inner(), failed: crew.failed.into_inner() })
+    let Counts { done, failed, untried, .. } = crew.counts;
+    match untried.into_inner() {
+        0 => {}
+        untried => eprintln!("rowcall: {untried} messages that had come were not worked on"),
+    }
+    match crew.waiting.into_failure() {
+        Some(failure) => Err(failure),
+        None => Ok(Tally { done: done.into_inner(), failed: failed.into_inner() }),
+    }
 }
 
 /// How many messages were worked on, by what has become of them.
@@ -83,38 +80,165 @@ impl Tally {
 }
 
 struct Crew<F> {
-    waiting: Mutex<Receiver<Work>>,
-    leaving: AtomicBool,
-    unsettled: Unsettled,
-    done: AtomicU64,
-    failed: AtomicU64,
     work: F,
+    waiting: Waiting,
+    unsettled: Unsettled,
+    counts: Counts,
 }
 
+#[derive(Default)]
+struct Counts {
+    busy: AtomicU64,
+    done: AtomicU64,
+    failed: AtomicU64,
+    untried: AtomicU64,
+}
+
+/// Why no more is taken.
+type End = Option<Failure>;
+
 impl<F: Fn(&Work) -> Result<Verdict, Failure>> Crew<F> {
+    /// Takes the next message.
+    fn take(&self, subscription: &mut Subscription<'_>) -> Result<(), End> {
+        if self.waiting.is_leaving() {
+            return Err(None);
+        }
+        let message = subscription.next().transpose().ok_or(None)??;
+        let work = self.heard(message, subscription);
+        self.waiting.add(work).map_err(|work| {
+            self.settle(&work, Verdict::Untried);
+            None
+        })
+    }
+
+    fn heard(&self, message: Received, subscription: &Subscription<'_>) -> Work {
+        let publisher = subscription.publisher().clone();
+        let is_event = subscription.is_worker() && settle::is_event(&message);
+        if is_event {
+            self.unsettled.add(&message, &publisher);
+        }
+        Work { message, publisher, is_event }
+    }
+
+    /// What has begun is finished; what has not, another worker may still be asked.
+    fn leave(&self, failure: End) {
+        self.waiting.leave(failure);
+        if self.counts.busy.load(Relaxed) > 0 {
+            eprintln!("rowcall: leaving once what has begun is done; Ctrl-C again leaves at once");
+        }
+        // The jobs may all be busy, so the rest is given back from here as well.
+        self.job();
+    }
+
+    /// Events that were sent to us and are not taken any more. A daemon that has gone has them back already.
+    fn rest(&self, subscription: &mut Subscription<'_>) -> Vec<Work> {
+        let rest = if subscription.is_worker() {
+            subscription.unsubscribe().unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        rest.into_iter().map(|message| self.heard(message, subscription)).collect()
+    }
+
     /// One job: whatever comes next, until there is no more.
     fn job(&self) {
-        loop {
-            let next = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(work) = next else { return };
-            if let Err(failure) = self.deal_with(&work) {
-                eprintln!("rowcall: {failure}; a reply was lost");
-            }
+        while let Some((work, leaving)) = self.waiting.next() {
+            let verdict = if leaving { Verdict::Untried } else { self.work_on(&work) };
+            self.settle(&work, verdict);
         }
     }
 
-    fn deal_with(&self, work: &Work) -> Result<(), Failure> {
-        let verdict = if self.leaving.load(Relaxed) { Verdict::Again(None) } else { self.work_on(work)? };
-        match settle::is_event(&work.message) {
-            true => self.unsettled.settle(&work.message, &work.publisher, verdict),
-            false => Ok(()),
-        }
+    fn work_on(&self, work: &Work) -> Verdict {
+        self.counts.busy.fetch_add(1, Relaxed);
+        let verdict = (self.work)(work).unwrap_or_else(|failure| {
+            self.waiting.leave(Some(failure));
+            // The thread that reads may be waiting for the next one.
+            interrupt::leave();
+            Verdict::Untried
+        });
+        self.counts.busy.fetch_sub(1, Relaxed);
+        verdict
     }
 
-    fn work_on(&self, work: &Work) -> Result<Verdict, Failure> {
-        let verdict = (self.work)(work)?;
-        let counter = if verdict == Verdict::Done { &self.done } else { &self.failed };
-        counter.fetch_add(1, Relaxed);
-        Ok(verdict)
+    fn settle(&self, work: &Work, verdict: Verdict) {
+        match verdict {
+            Verdict::Done => drop(self.counts.done.fetch_add(1, Relaxed)),
+            Verdict::Again(_) => drop(self.counts.failed.fetch_add(1, Relaxed)),
+            Verdict::Untried if !work.is_event => drop(self.counts.untried.fetch_add(1, Relaxed)),
+            Verdict::Untried => {}
+        }
+        if work.is_event
+            && let Err(failure) = self.unsettled.settle(&work.message, &work.publisher, verdict)
+        {
+            eprintln!("rowcall: {failure}; an event will be delivered again");
+        }
+    }
+}
+
+/// What was heard and not begun.
+#[derive(Default)]
+struct Waiting {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Work>,
+    /// Nothing more is added.
+    ended: bool,
+    /// Nothing more is begun.
+    leaving: bool,
+    /// Why, if not for Ctrl-C.
+    failure: End,
+}
+
+impl Waiting {
+    /// Adds one, when there is room; not if nothing more is begun.
+    fn add(&self, work: Work) -> Result<(), Work> {
+        let is_full =
+            |state: &mut State| !work.is_event && state.queue.len() >= WAITING_MAX && !state.leaving;
+        let state = self.changed.wait_while(self.state(), is_full);
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        if state.leaving && !work.is_event {
+            return Err(work);
+        }
+        state.queue.push_back(work);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// The next one, and whether it is only to be given back; `None` if no more will come.
+    fn next(&self) -> Option<(Work, bool)> {
+        let state = self.changed.wait_while(self.state(), |state| state.queue.is_empty() && !state.ended);
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        let work = state.queue.pop_front()?;
+        self.changed.notify_all();
+        Some((work, state.leaving))
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.state().leaving
+    }
+
+    fn end(&self) {
+        self.state().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// The first failure counts.
+    fn leave(&self, failure: End) {
+        let mut state = self.state();
+        (state.leaving, state.ended) = (true, true);
+        state.failure = state.failure.take().or(failure);
+        self.changed.notify_all();
+    }
+
+    fn into_failure(self) -> End {
+        self.state.into_inner().unwrap_or_else(PoisonError::into_inner).failure
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

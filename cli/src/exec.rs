@@ -3,12 +3,12 @@
 
 use crate::address::{DAEMON, DaemonArgs};
 use crate::client::Received;
+use crate::command::{self, Stdout};
 use crate::failure::Failure;
 use crate::settle::Verdict;
 use crate::subscription::{self, Subscription};
-use crate::{command, crew, span};
+use crate::{crew, span};
 use clap::Args;
-use std::process::Stdio;
 use std::time::Duration;
 
 /// The exit code that says that it may work later: EX_TEMPFAIL of sysexits.h.
@@ -23,12 +23,16 @@ The command gets the payload on stdin and in its environment ROWCALL_SUBJECT, a
 ROWCALL_HEADER_NAME for each header and, of a watched table's event, ROWCALL_OP
 (insert, update, delete), ROWCALL_DB, ROWCALL_TABLE and ROWCALL_NEW_COLUMN and
 ROWCALL_OLD_COLUMN for each column that is not NULL; of another JSON object
-ROWCALL_FIELD_NAME. Values of more than 32 KiB are on stdin only.
+ROWCALL_FIELD_NAME. Values of more than 32 KiB are on stdin only. No other
+ROWCALL_ variable and no MYSQL_PWD is inherited.
 
 With --consumer each event is worked on at least once: exit code 0 acknowledges
 it, 75 asks for it again after --retry-after, any other after the consumer's
 pause; after the consumer's --max-deliveries it is parked. Without, events are
-for those who listen now, and a failure is told and counted.";
+for those who listen now, and a failure is told and counted. A command that
+cannot be run at all is no event's fault: exec does not begin, or holds what it
+has and tries again, and no delivery counts. (126 and 127 are what a shell ends
+with whose own command could not be run: codes like any other.)";
 
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
@@ -77,28 +81,22 @@ impl Exec {
             self.queue.as_deref(),
             "rowcall-exec",
         );
+        command::check(&self.command)?;
         let mut subscription = Subscription::new(&self.daemon, &filters, queue)?;
         eprintln!("running {} for {}", self.command.join(" "), filters[0]);
         let count = self.count.unwrap_or(u64::MAX);
-        let tally = crew::run(
-            &mut subscription,
-            self.jobs,
-            count,
-            |_| Ok(()),
-            |work| Ok(self.work_on(&work.message)),
-        )?;
+        let tally = crew::run(&mut subscription, self.jobs, count, |work| self.work_on(&work.message))?;
         tally.or_failure("events failed")
     }
 
-    fn work_on(&self, event: &Received) -> Verdict {
+    fn work_on(&self, event: &Received) -> Result<Verdict, Failure> {
         let limit = (self.timeout > 0).then(|| Duration::from_millis(self.timeout));
-        let (why, pause) = match command::run(&self.command, event, Stdio::inherit(), limit) {
-            Ok(output) if output.status.success() => return Verdict::Done,
-            Ok(output) if output.status.code() == Some(TEMPORARY) => {
-                ("exit code 75".into(), Some(Duration::from_millis(self.retry_after)))
-            }
-            Ok(output) => (output.status.to_string(), None),
-            Err(error) => (format!("cannot run {}: {error}", self.command[0]), None),
+        let ended = command::run_held(&self.command, event, Stdout::Ours, limit)?;
+        let Some(status) = ended.map(|output| output.status) else { return Ok(Verdict::Untried) };
+        let (why, pause) = match status.code() {
+            Some(0) => return Ok(Verdict::Done),
+            Some(TEMPORARY) => ("exit code 75".into(), Some(Duration::from_millis(self.retry_after))),
+            _ => (status.to_string(), None),
         };
         let subject = crate::output::visible(&event.subject);
         let then = match (&self.consumer, pause) {
@@ -107,6 +105,6 @@ impl Exec {
             (Some(_), Some(_)) => format!("it comes again after {}", span::exact(self.retry_after)),
         };
         eprintln!("rowcall: {subject}: {why}; {then}");
-        Verdict::Again(pause)
+        Ok(Verdict::Again(pause))
     }
 }

@@ -111,8 +111,7 @@ impl Forward {
         let mut subscription = Subscription::new(&self.daemon, &filters, queue)?;
         eprintln!("forwarding {} to {}", filters[0], without_secrets(&self.to));
         let count = self.count.unwrap_or(u64::MAX);
-        let tally =
-            crew::run(&mut subscription, self.jobs, count, |_| Ok(()), |work| self.forward(work, &receiver))?;
+        let tally = crew::run(&mut subscription, self.jobs, count, |work| self.forward(work, &receiver))?;
         tally.or_failure(if self.consumer.is_some() { "calls failed" } else { "events were given up" })
     }
 

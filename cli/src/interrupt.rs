@@ -8,7 +8,7 @@ use once_cell::sync::OnceCell;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::low_level::pipe;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// Becomes readable with the first signal, and is never read from: so every thread that waits is
 /// told. Handlers, not blocked signals and a signalfd: what is blocked stays blocked in the commands
 /// that `rowcall reply` runs, where `timeout` and `kill` would be without effect.
-static SIGNALLED: OnceCell<UnixStream> = OnceCell::new();
+static SIGNALLED: OnceCell<[UnixStream; 2]> = OnceCell::new();
 
 /// The two signals, from now on to be waited for instead of ending the program.
 pub(crate) struct Interrupt {
@@ -41,7 +41,8 @@ impl Interrupt {
     pub(crate) fn new() -> Result<Interrupt, Failure> {
         let signalled = SIGNALLED.get_or_try_init(take_over);
         let failed = |error| Failure::other(format!("cannot receive signals: {error}"));
-        Ok(Interrupt { signalled: signalled.map_err(failed)? })
+        let [signalled, _] = signalled.map_err(failed)?;
+        Ok(Interrupt { signalled })
     }
 
     /// Waits for input, for a signal, or for a time.
@@ -59,6 +60,22 @@ impl Interrupt {
         }
     }
 
+    /// Waits for input or a time, whatever signals come.
+    pub(crate) fn wait_for_input(
+        &self,
+        input: BorrowedFd<'_>,
+        until: Option<Instant>,
+    ) -> Result<Woken, Failure> {
+        loop {
+            match poll(&mut [PollFd::new(input, PollFlags::POLLIN)], timeout(until)) {
+                Ok(0) if until.is_some_and(|until| until <= Instant::now()) => return Ok(Woken::Late),
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return Ok(Woken::Input),
+                Err(errno) => return Err(Failure::other(format!("cannot wait: {errno}"))),
+            }
+        }
+    }
+
     /// Waits for a signal, for so long; says whether one came.
     pub(crate) fn pause(&self, time: Duration) -> Result<bool, Failure> {
         let woken = self.wait(self.signalled.as_fd(), Some(Instant::now() + time))?;
@@ -66,7 +83,15 @@ impl Interrupt {
     }
 }
 
-fn take_over() -> io::Result<UnixStream> {
+/// Wakes those who wait as a signal does: the program is to leave for a reason of its own.
+pub(crate) fn leave() {
+    if let Some([_, signal]) = SIGNALLED.get() {
+        // It fails if it is full, and then all are awake.
+        let _ = (&mut &*signal).write(&[0]);
+    }
+}
+
+fn take_over() -> io::Result<[UnixStream; 2]> {
     let (signalled, signal) = UnixStream::pair()?;
     for wanted in [SIGINT, SIGTERM] {
         // The second one ends the program at once, whatever it waits for: a command that never ends, say.
@@ -75,7 +100,7 @@ fn take_over() -> io::Result<UnixStream> {
         flag::register(wanted, again)?;
         pipe::register(wanted, signal.try_clone()?)?;
     }
-    Ok(signalled)
+    Ok([signalled, signal])
 }
 
 /// Rounded up to milliseconds; an hour at a time, for those who would wait for ever.

@@ -2,10 +2,11 @@
 //! acknowledges. A daemon that goes away is waited for.
 
 use crate::address::{DAEMON, DaemonArgs};
+use crate::crew::{self, Work};
 use crate::failure::Failure;
 use crate::monitor::{HttpUrl, Monitor};
 use crate::output::{self, Color, Style};
-use crate::settle;
+use crate::settle::Verdict;
 use crate::since::{self, CaughtUp};
 use crate::span;
 use crate::subscription::Subscription;
@@ -81,20 +82,18 @@ impl Listen {
             output::message(event, style, &since::time(event))?;
             left -= 1;
         }
+        if subscription.is_worker() {
+            // One job: what is shown is shown in its order, and read on meanwhile, however slowly the output goes.
+            let show =
+                |work: &Work| output::message(&work.message, style, &Zoned::now()).map(|()| Verdict::Done);
+            return crew::run(&mut subscription, 1, left, show).map(drop);
+        }
         while left > 0 {
             let Some(message) = subscription.next()? else { break };
             if missed.as_ref().is_some_and(|missed| missed.has(&message)) {
                 continue;
             }
             output::message(&message, style, &Zoned::now())?;
-            if settle::is_event(&message) {
-                match settle::acknowledge(&message, subscription.publisher()) {
-                    // The event comes again. That the daemon has gone is found out, and waited out, when
-                    // the next one is read.
-                    Err(failure) if failure.is_daemon() => {}
-                    result => result?,
-                }
-            }
             left -= 1;
         }
         Ok(())

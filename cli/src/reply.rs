@@ -4,16 +4,15 @@
 
 use crate::address::{DAEMON, DaemonArgs};
 use crate::client::{Publisher, Received};
+use crate::command::{self, Stdout};
+use crate::crew;
 use crate::failure::Failure;
 use crate::output::{self, Color, Style};
-use crate::settle::{self, Verdict};
-use crate::subscription::Subscription;
-use crate::{command, crew};
+use crate::settle::Verdict;
+use crate::subscription::{self, Subscription};
 use clap::Args;
 use jiff::Zoned;
 use rowcall_wire::{Message, headers};
-use std::io;
-use std::process::Stdio;
 
 const AFTER_HELP: &str = "\
 Example:
@@ -31,8 +30,9 @@ As a worker of a durable consumer (rowcall consumer add):
 Then nobody waits for a reply: an event is acknowledged when the command ends
 with exit code 0, and delivered again, after a pause, when it does not. What
 the command writes to stdout is shown (with --json, on stderr). It may run for
-as long as it likes: every 10 s the daemon is told that the event is being
-worked on or is next, so --ack-wait of the consumer must be longer than 10 s.";
+as long as it likes: the daemon is told at each third of the consumer's
+--ack-wait that the event is being worked on or is next. While the command
+cannot be run, events are held, and none counts as delivered.";
 
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
@@ -59,35 +59,42 @@ pub(crate) struct Reply {
 impl Reply {
     pub(crate) fn run(self, json: bool) -> Result<(), Failure> {
         let filters = [self.subject.clone()];
+        // Whoever asks is told that the command cannot be run. Events nobody asks for, and they are left alone.
+        if subscription::is_consumer(&self.subject) {
+            command::check(&self.command)?;
+        }
         let mut subscription = Subscription::new(&self.daemon, &filters, Some(&self.queue))?;
         eprintln!("answering {} with {}", self.subject, self.command.join(" "));
         let style = Style::new(json, Color::Auto);
-        let show = |request: &Received| output::message(request, style, &Zoned::now());
-        let tally = crew::run(&mut subscription, self.jobs, u64::MAX, show, |work| {
-            match settle::is_event(&work.message) {
-                true => Ok(self.process(&work.message, json)),
-                false => self.answer(&work.message, &work.publisher).map(|()| Verdict::Done),
+        let tally = crew::run(&mut subscription, self.jobs, u64::MAX, |work| {
+            output::message(&work.message, style, &Zoned::now())?;
+            if work.is_event {
+                return self.process(&work.message, json);
             }
+            if let Err(failure) = self.answer(&work.message, &work.publisher) {
+                eprintln!("rowcall: {failure}; a reply was lost");
+            }
+            Ok(Verdict::Done)
         });
         // Whoever asked was told of each failure.
         tally.map(drop)
     }
 
     /// Works on an event of a durable consumer.
-    fn process(&self, event: &Received, json: bool) -> Verdict {
+    fn process(&self, event: &Received, json: bool) -> Result<Verdict, Failure> {
         // Nobody receives what the command writes; with --json, stdout is for objects only.
-        let stdout = if json { io::stderr().into() } else { Stdio::inherit() };
-        let why = match command::run(&self.command, event, stdout, None) {
-            Ok(output) if output.status.success() => return Verdict::Done,
-            Ok(output) => output.status.to_string(),
-            Err(error) => format!("cannot run {}: {error}", self.command[0]),
+        let stdout = if json { Stdout::Stderr } else { Stdout::Ours };
+        let status = match command::run_held(&self.command, event, stdout, None)? {
+            None => return Ok(Verdict::Untried),
+            Some(output) if output.status.success() => return Ok(Verdict::Done),
+            Some(output) => output.status,
         };
-        eprintln!("rowcall: {why}; the event will be delivered again");
-        Verdict::Again(None)
+        eprintln!("rowcall: {status}; the event will be delivered again");
+        Ok(Verdict::Again(None))
     }
 
     fn answer(&self, request: &Received, publisher: &Publisher) -> Result<(), Failure> {
-        let result = command::run(&self.command, request, Stdio::piped(), None);
+        let result = command::run(&self.command, request, Stdout::Kept, None);
         // A message that is no request is worked on all the same; nobody waits for the answer.
         let Some(reply) = &request.reply else { return Ok(()) };
         let (body, header_len) = match result {
@@ -95,7 +102,7 @@ impl Reply {
             Ok(output) => {
                 error_reply(output.status.code().unwrap_or(-1), &output.status.to_string(), output.stdout)
             }
-            Err(error) => error_reply(-1, &format!("cannot run {}: {error}", self.command[0]), Vec::new()),
+            Err(error) => error_reply(-1, &command::cannot_run(&self.command, &error), Vec::new()),
         };
         match publisher.publish(&Message { subject: reply, reply: None, body: &body, header_len }) {
             // The daemon takes no such reply: say so instead, or the requester waits in vain.

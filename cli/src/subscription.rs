@@ -82,6 +82,18 @@ impl<'a> Subscription<'a> {
         }
     }
 
+    /// Whether what comes are events of a durable consumer: nobody but the daemon publishes there.
+    pub(crate) fn is_worker(&self) -> bool {
+        self.filters.iter().any(|filter| is_consumer(filter))
+    }
+
+    /// Wants no more, and gives what had been sent until then.
+    pub(crate) fn unsubscribe(&mut self) -> Result<Vec<Received>, Failure> {
+        let mut rest = Vec::from(std::mem::take(&mut self.early));
+        rest.extend(self.client.unsubscribe(1..=self.filters.len() as u64)?);
+        Ok(rest)
+    }
+
     /// Where to publish answers. After the daemon has been away it is another one.
     pub(crate) fn publisher(&self) -> &Publisher {
         self.client.publisher()
@@ -111,6 +123,11 @@ impl<'a> Subscription<'a> {
             }
         }
     }
+}
+
+/// Whether this is where the workers of a durable consumer subscribe.
+pub(crate) fn is_consumer(filter: &str) -> bool {
+    filter.starts_with(subject::CONSUMER)
 }
 
 fn is_one_word(text: &str) -> bool {

@@ -1,6 +1,8 @@
 //! The header block `NATS/1.0`: building one, reading its status and its values. A server carries
 //! blocks byte for byte and never looks inside; only the two ends use this.
 
+use std::time::Duration;
+
 /// What opens every block.
 const VERSION: &[u8] = b"NATS/1.0";
 
@@ -15,6 +17,12 @@ pub const STATUS_NO_RESPONDERS: u16 = 503;
 pub const SERVICE_ERROR: &str = "Nats-Service-Error";
 /// The number beside [`SERVICE_ERROR`].
 pub const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
+
+/// The header of a durable consumer's event, in milliseconds (`4000ms`): the time after which a delivery
+/// without an answer has failed. Only where it is shorter than [`ACK_WAIT_USUAL`].
+pub const ACK_WAIT: &str = "Rowcall-Ack-Wait";
+/// The ack wait that workers go by where an event does not say it: JetStream's default, and ours.
+pub const ACK_WAIT_USUAL: Duration = Duration::from_secs(30);
 
 /// The header of the daemon's answer, without a payload, that there is no reply for this ticket; its
 /// value says why, in the word that SQL is told.

@@ -147,7 +147,9 @@ fn given(lines: &[u8]) -> Result<Vec<Pair<'_>>, Flaw> {
 }
 
 fn is_ours(name: &[u8]) -> bool {
-    [ID, MESSAGE_ID, TIME, DELIVERIES].iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()))
+    [ID, MESSAGE_ID, TIME, DELIVERIES, headers::ACK_WAIT]
+        .iter()
+        .any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()))
 }
 
 #[cfg(test)]
@@ -181,7 +183,15 @@ mod tests {
         assert_eq!(flaw(Row { subject: Some(b"rowcall.consumer.mail"), ..ROW }), Flaw::Forbidden);
         assert_eq!(flaw(Row { payload: None, ..ROW }), Flaw::NullPayload);
         assert_eq!(flaw(Row { payload: Some(&[0; 1000]), ..ROW }), Flaw::TooLarge);
-        for headers in ["A", "A b: c", ": c", "Rowcall-Id: 8", "nats-msg-id: 8", "rowcall-deliveries: 2"] {
+        for headers in [
+            "A",
+            "A b: c",
+            ": c",
+            "Rowcall-Id: 8",
+            "nats-msg-id: 8",
+            "rowcall-deliveries: 2",
+            "Rowcall-Ack-Wait: 1ms",
+        ] {
             assert_eq!(flaw(Row { headers: Some(headers.as_bytes()), ..ROW }), Flaw::Header, "{headers}");
         }
     }

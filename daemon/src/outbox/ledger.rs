@@ -200,7 +200,7 @@ impl Ledger {
         for note in notes {
             match &note.fate {
                 Fate::Settled => settled.entry(note.consumer).or_default().push(triple_of(note) + "]"),
-                Fate::Delivered(_) | Fate::Failed { .. } => {
+                Fate::Delivered(_) | Fate::Failed { .. } | Fate::Released(_) => {
                     if !open.add(note) {
                         open.write(connection)?;
                         open.add(note);
@@ -239,6 +239,7 @@ struct Open {
     places: HashSet<(u32, u64)>,
     delivered: Vec<String>,
     failed: Vec<String>,
+    released: Vec<String>,
 }
 
 impl Open {
@@ -253,20 +254,23 @@ impl Open {
                 self.failed.push(format!("{place},{deliveries},{},\"{why}\"]", pause.as_micros()));
             }
             Fate::Delivered(deliveries) => self.delivered.push(format!("{place},{deliveries}]")),
+            Fate::Released(deliveries) => self.released.push(format!("{place},{deliveries}]")),
             Fate::Settled | Fate::Parked { .. } => {}
         }
         true
     }
 
-    /// The number of deliveries only grows: that it was delivered again may have been written already.
+    /// The number of deliveries grows, as that it was delivered again may have been written already, unless
+    /// one is not to be counted.
     fn write(&mut self, connection: &mut Connection) -> Result<(), Error> {
-        let Open { delivered, failed, .. } = std::mem::take(self);
+        let Open { delivered, failed, released, .. } = std::mem::take(self);
         let deliveries = "p.deliveries = GREATEST(p.deliveries, d.n)";
         let history = history("d.n", "d.why");
         let failure = format!(
             "{deliveries}, p.due_at = UTC_TIMESTAMP(6) + INTERVAL d.pause MICROSECOND, p.history = {history}"
         );
-        for (list, change) in [(delivered, deliveries), (failed, &failure)] {
+        let back = "p.deliveries = d.n";
+        for (list, change) in [(delivered, deliveries), (failed, &failure), (released, back)] {
             if !list.is_empty() {
                 connection.query(format!(
                     "UPDATE {} STRAIGHT_JOIN rowcall.pending AS p FORCE INDEX (PRIMARY) ON {SAME} SET {change}",

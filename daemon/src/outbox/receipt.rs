@@ -3,7 +3,7 @@
 //! are. Text only; what an answer leads to stands in outbox/workers.rs.
 
 use super::event::Event;
-use rowcall_wire::subject;
+use rowcall_wire::{headers, subject};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -25,8 +25,9 @@ pub(crate) struct Receipt<'a> {
 pub(crate) enum Answer {
     /// It is done.
     Ack,
-    /// It could not be done now; perhaps with a time to wait.
-    Nak(Option<Duration>),
+    /// It could not be done now; perhaps with a time to wait. If it was not tried, for a reason that lies with
+    /// the worker, it is not counted.
+    Nak { delay: Option<Duration>, counted: bool },
     /// It is being done.
     Progress,
     /// It can never be done.
@@ -59,14 +60,21 @@ pub(crate) fn reply_subject(
     format!("{prefix}{consumer}.{deliveries}.{}.{position}.{nanoseconds}.{more}", event.id)
 }
 
-/// The body of a delivery that is not the first, and the length of its headers: they say which one it is.
-pub(crate) fn redelivered(event: &Event, deliveries: u32) -> (Vec<u8>, usize) {
+/// The body of a delivery that needs headers of its own, and their length: which one it is, if it is not the
+/// first, and the time to answer it, if that is shorter than workers expect. Most are the event as it is.
+pub(crate) fn delivery(event: &Event, deliveries: u32, ack_wait: Duration) -> Option<(Vec<u8>, usize)> {
     /// The empty line that ends the headers.
     const END: usize = 2;
-    let line = format!("{DELIVERIES}: {deliveries}\r\n");
-    let at = event.header_len - END;
-    let body = [&event.body[..at], line.as_bytes(), &event.body[at..]].concat();
-    (body, event.header_len + line.len())
+    let mut lines = String::new();
+    if deliveries > 1 {
+        lines.push_str(&format!("{DELIVERIES}: {deliveries}\r\n"));
+    }
+    if ack_wait < headers::ACK_WAIT_USUAL {
+        lines.push_str(&format!("{}: {}ms\r\n", headers::ACK_WAIT, ack_wait.as_millis()));
+    }
+    let at = event.header_len.checked_sub(END).filter(|_| !lines.is_empty())?;
+    let body = [&event.body[..at], lines.as_bytes(), &event.body[at..]].concat();
+    Some((body, event.header_len + lines.len()))
 }
 
 impl Receipt<'_> {
@@ -89,19 +97,21 @@ impl Answer {
             b"+WPI" => Answer::Progress,
             b"+TERM" => Answer::Term,
             _ if payload.starts_with(b"+TERM ") => Answer::Term,
-            _ => payload.strip_prefix(b"-NAK").map_or(Answer::Unknown, |rest| Answer::Nak(delay(rest))),
+            _ => payload.strip_prefix(b"-NAK").map_or(Answer::Unknown, Answer::nak),
         }
     }
-}
 
-/// The time to wait that a `-NAK` may name, in nanoseconds.
-fn delay(json: &[u8]) -> Option<Duration> {
-    #[derive(Deserialize)]
-    struct Wish {
-        delay: u64,
+    /// What a `-NAK` may say behind it: the time to wait, in nanoseconds, and, which is not JetStream's, that it
+    /// is not to be counted.
+    fn nak(json: &[u8]) -> Answer {
+        #[derive(Deserialize)]
+        struct Wish {
+            delay: Option<u64>,
+            counted: Option<bool>,
+        }
+        let wish = serde_json::from_slice(json).unwrap_or(Wish { delay: None, counted: None });
+        Answer::Nak { delay: wish.delay.map(Duration::from_nanos), counted: wish.counted.unwrap_or(true) }
     }
-    let wish: Wish = serde_json::from_slice(json).ok()?;
-    Some(Duration::from_nanos(wish.delay))
 }
 
 #[cfg(test)]
@@ -131,6 +141,29 @@ mod tests {
     }
 
     #[test]
+    fn a_delivery_says_what_its_worker_does_not_expect() {
+        let event = Event {
+            id: 7,
+            subject: Vec::new(),
+            body: b"NATS/1.0\r\nA: b\r\n\r\nhello".to_vec(),
+            header_len: 18,
+            key: None,
+            stamp: 42,
+            consumers: Vec::new(),
+        };
+        let block = |deliveries, ms| {
+            let (body, length) = delivery(&event, deliveries, Duration::from_millis(ms))?;
+            assert_eq!(&body[length..], b"hello");
+            Some(String::from_utf8(body[..length].to_vec()).unwrap())
+        };
+        assert_eq!((block(1, 30_000), block(1, 60_000)), (None, None));
+        assert_eq!(block(2, 30_000).unwrap(), "NATS/1.0\r\nA: b\r\nRowcall-Deliveries: 2\r\n\r\n");
+        assert_eq!(block(1, 4_500).unwrap(), "NATS/1.0\r\nA: b\r\nRowcall-Ack-Wait: 4500ms\r\n\r\n");
+        let both = "NATS/1.0\r\nA: b\r\nRowcall-Deliveries: 3\r\nRowcall-Ack-Wait: 100ms\r\n\r\n";
+        assert_eq!(block(3, 100).unwrap(), both);
+    }
+
+    #[test]
     fn the_words_are_those_of_jetstream() {
         let check =
             |payload: &str, answer| assert_eq!(Answer::parse(payload.as_bytes()), answer, "{payload}");
@@ -140,9 +173,12 @@ mod tests {
         check("+WPI", Answer::Progress);
         check("+TERM", Answer::Term);
         check("+TERM because", Answer::Term);
-        check("-NAK", Answer::Nak(None));
-        check("-NAK {\"delay\": 5000000000}", Answer::Nak(Some(Duration::from_secs(5))));
-        check("-NAK {\"delay\": \"soon\"}", Answer::Nak(None));
+        let nak = |delay, counted| Answer::Nak { delay, counted };
+        check("-NAK", nak(None, true));
+        check("-NAK {\"delay\": 5000000000}", nak(Some(Duration::from_secs(5)), true));
+        check("-NAK {\"delay\": \"soon\"}", nak(None, true));
+        check("-NAK {\"delay\": 0, \"counted\": false}", nak(Some(Duration::ZERO), false));
+        check("-NAK {\"counted\": false, \"else\": 1}", nak(None, false));
         check("done", Answer::Unknown);
     }
 

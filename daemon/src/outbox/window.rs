@@ -251,6 +251,24 @@ impl Window {
         }
     }
 
+    /// Its worker has not tried it: it may be delivered again, at once or then. Gives the number of deliveries
+    /// without this one.
+    pub(crate) fn release(&mut self, position: u64, delay: Option<Duration>, now: Instant) -> Option<u32> {
+        self.withdraw(position);
+        let entry = self.entries.get_mut(&position)?;
+        entry.deliveries = entry.deliveries.saturating_sub(1);
+        let left = entry.deliveries;
+        self.delay(position, now + delay.unwrap_or_default());
+        Some(left)
+    }
+
+    fn delay(&mut self, position: u64, until: Instant) {
+        let Some(entry) = self.entries.get_mut(&position) else { return };
+        entry.state = State::Delayed { until };
+        self.due.insert((until, position));
+        self.unacked += 1;
+    }
+
     /// Its delivery has failed; `delay` if its worker has said when to try again.
     pub(crate) fn fail(&mut self, position: u64, delay: Option<Duration>, now: Instant) -> Option<Verdict> {
         self.withdraw(position);
@@ -262,10 +280,7 @@ impl Window {
         }
         let nth = (entry.deliveries.max(1) as usize - 1).min(self.settings.backoff.len().saturating_sub(1));
         let pause = delay.or_else(|| self.settings.backoff.get(nth).copied()).unwrap_or_default();
-        let until = now + pause;
-        entry.state = State::Delayed { until };
-        self.due.insert((until, position));
-        self.unacked += 1;
+        self.delay(position, now + pause);
         Some(Verdict::Again(pause))
     }
 
@@ -485,6 +500,22 @@ mod tests {
         }
         assert_eq!(window.tally(), Tally { unacked: 0, delivered: 3, redelivered: 2 });
         assert!(window.get(1).is_none());
+    }
+
+    #[test]
+    fn what_was_not_tried_is_not_counted() {
+        let (mut window, now) = (window(1), Instant::now());
+        window.offer(1, &event(None));
+        for _ in 0..9 {
+            assert_eq!(deliver(&mut window, now), [1]);
+            assert_eq!(window.release(1, None, now), Some(0));
+            assert_eq!(window.expire(now), Some(Due::Ready));
+        }
+        deliver(&mut window, now);
+        assert_eq!(window.release(1, Some(SECOND), now), Some(0));
+        assert_eq!((window.expire(now), window.expire(now + SECOND)), (None, Some(Due::Ready)));
+        assert_eq!((window.get(1).unwrap().1, window.tally().unacked), (0, 0));
+        assert_eq!(window.release(2, None, now), None);
     }
 
     #[test]

@@ -15,11 +15,6 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// What `parked` says of an event that no delivery has settled.
-const MAX_DELIVERIES: &str = "max_deliveries";
-/// What it says of one that a worker has given up.
-const TERMINATED: &str = "terminated";
-
 impl Outbox {
     /// An event was read that these consumers wait for.
     pub(super) fn offer(&mut self, event: &Rc<Event>) {
@@ -81,7 +76,7 @@ impl Outbox {
         window.loaded(all);
         let why = "the daemon's end came before an answer";
         for (position, id, deliveries) in spent {
-            let fate = Fate::Parked { deliveries, reason: MAX_DELIVERIES, why };
+            let fate = Fate::Parked { deliveries, reason: Fate::MAX_DELIVERIES, why };
             self.note((consumer, position, id), fate, None);
         }
     }
@@ -97,7 +92,7 @@ impl Outbox {
         let (id, why) = (event.id, failure.why);
         let fate = match window.fail(position, failure.delay, now) {
             Some(Verdict::Again(pause)) => Fate::Failed { deliveries, why, pause },
-            Some(Verdict::Park) => Fate::Parked { deliveries, reason: MAX_DELIVERIES, why },
+            Some(Verdict::Park) => Fate::Parked { deliveries, reason: Fate::MAX_DELIVERIES, why },
             None => return,
         };
         self.note((consumer, position, id), fate, failure.confirm.clone());
@@ -156,16 +151,21 @@ impl Outbox {
             Answer::Term => {
                 window.settle(position);
                 let why = "its worker gave it up (+TERM)";
-                self.note(it, Fate::Parked { deliveries, reason: TERMINATED, why }, confirm);
+                self.note(it, Fate::Parked { deliveries, reason: Fate::TERMINATED, why }, confirm);
             }
             // Whoever answers so late that another worker has it now does not speak for that one.
-            Answer::Nak(_) | Answer::Progress if receipt.deliveries != deliveries => {}
-            Answer::Nak(delay) if window.is_delivered(position) => {
+            Answer::Nak { .. } | Answer::Progress if receipt.deliveries != deliveries => {}
+            Answer::Nak { .. } if !window.is_delivered(position) => {}
+            Answer::Nak { delay, counted: true } => {
                 let failure = Failure { why: "its worker could not do it (-NAK)", delay: *delay, confirm };
                 self.fail(consumer, position, &failure, now);
             }
+            Answer::Nak { delay, .. } => {
+                let left = window.release(position, *delay, now);
+                left.into_iter().for_each(|left| self.note(it, Fate::Released(left), confirm.clone()));
+            }
             Answer::Progress => window.in_progress(position, now),
-            Answer::Nak(_) | Answer::Unknown => {}
+            Answer::Unknown => {}
         }
     }
 
@@ -213,6 +213,7 @@ struct Next {
     deliveries: u32,
     /// How many more its consumer has in memory.
     more: usize,
+    ack_wait: Duration,
 }
 
 /// How a delivery has failed.
@@ -327,7 +328,7 @@ impl Daemon {
         // Whether subscribers lag concerns whoever publishes, and that is nobody here.
         let lagging = self.lagging;
         let mut goes = true;
-        while let Some(Next { position, event, deliveries, more }) = self.next_of(index) {
+        while let Some(next) = self.next_of(index) {
             let load =
                 |worker: Key| self.outbox.as_ref().map(|outbox| outbox.consumers[index].load_of(worker));
             let able = workers.iter().filter(|&&(_, worker)| self.is_able(worker));
@@ -335,9 +336,8 @@ impl Daemon {
                 goes = workers.is_empty();
                 break;
             };
-            let reply = receipt::reply_subject(&name, deliveries + 1, &event, position, more);
             self.round.begin_message();
-            goes = self.deliver_event(subscription, &event, deliveries, &reply);
+            goes = self.deliver_event(subscription, &name, &next);
             if !self.spent.is_empty() {
                 self.end_spent();
                 workers = self.workers(&name);
@@ -347,7 +347,7 @@ impl Daemon {
             }
             let now = self.now;
             if let Some(window) = self.outbox.as_mut().and_then(|outbox| outbox.consumers.get_mut(index)) {
-                window.delivered(position, worker, now);
+                window.delivered(next.position, worker, now);
             }
         }
         self.lagging = lagging;
@@ -364,15 +364,16 @@ impl Daemon {
         let window = self.outbox.as_ref()?.consumers.get(index)?;
         let position = window.next()?;
         let (event, deliveries) = window.get(position)?;
-        Some(Next { position, event: Rc::clone(event), deliveries, more: window.more() })
+        let (event, more, ack_wait) = (Rc::clone(event), window.more(), window.settings.ack_wait);
+        Some(Next { position, event, deliveries, more, ack_wait })
     }
 
-    fn deliver_event(&mut self, to: Key, event: &Event, deliveries: u32, reply: &str) -> bool {
-        let again = (deliveries > 0).then(|| receipt::redelivered(event, deliveries + 1));
-        let (body, header_len) = match &again {
-            Some((body, header_len)) => (body.as_slice(), *header_len),
-            None => (event.body.as_slice(), event.header_len),
-        };
+    fn deliver_event(&mut self, to: Key, name: &str, next: &Next) -> bool {
+        let (event, nth) = (&next.event, next.deliveries + 1);
+        let reply = receipt::reply_subject(name, nth, event, next.position, next.more);
+        let own = receipt::delivery(event, nth, next.ack_wait);
+        let (body, header_len) =
+            own.as_ref().map_or((&*event.body, event.header_len), |(body, length)| (&**body, *length));
         let message = Message { subject: &event.subject, reply: Some(reply.as_bytes()), body, header_len };
         // Whoever may subscribe as a worker may have the events, whatever their subjects.
         self.owe(None, to, &message, false)

@@ -1,7 +1,7 @@
 //! `rowcall reply` as a worker of a durable consumer. The consumer is JetStream's own, so that it is
 //! the real protocol; what the daemon does with answers stands elsewhere.
 
-use super::desk::{interrupt, json, rowcall, run, until};
+use super::desk::{Desk, interrupt, json, rowcall, run, until};
 use harness::Child;
 use harness::nats_server::NatsServer;
 use nix::sys::signal::Signal;
@@ -78,6 +78,28 @@ fn events_are_acknowledged_or_handed_back() {
     programs.says("got two of shop.b");
     assert_eq!(json(&programs.printed(1)[0])["payload"], "two\n");
     interrupt(programs);
+}
+
+/// The answer is there when the command ends, whatever it has started meanwhile.
+#[test]
+fn what_a_command_leaves_behind_holds_up_no_answer() {
+    let desk = Desk::new();
+    let _worker = desk.worker(&["a", "--", "sh", "-c", "echo 2.50; sleep 60 &"]);
+    desk.run(&["request", "a", "x", "-t", "30000"]).is(0, "2.50\n");
+}
+
+/// Neither what an outer command was told nor what we were told ourselves.
+#[test]
+fn a_command_is_told_of_its_own_message_only() {
+    let desk = Desk::new();
+    let mut worker =
+        desk.command(&["reply", "a", "--", "sh", "-c", "env | grep -e ROWCALL -e SQL -e hidden | sort"]);
+    for name in ["NEW_ID", "HEADER_ROWCALL_KEY", "OP", "FIELD_ID", "PASSWORD", "TOKEN", "USER"] {
+        worker.env(format!("ROWCALL_{name}"), "hidden");
+    }
+    let worker = Child::start("reply", worker.env("MYSQL_PWD", "hidden"));
+    worker.says("answering");
+    desk.run(&["request", "a", "{\"id\":7}"]).is(0, "ROWCALL_FIELD_ID=7\nROWCALL_SUBJECT=a\n");
 }
 
 /// Neither an event that is worked on nor one that waits for a job is to be delivered again; when the

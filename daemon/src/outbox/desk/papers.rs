@@ -125,8 +125,17 @@ pub(in crate::outbox) enum Fate {
     Delivered(u32),
     /// So many deliveries have failed, the last one for this reason; again after the pause.
     Failed { deliveries: u32, why: &'static str, pause: Duration },
+    /// It was not tried, and counts so many deliveries without that one.
+    Released(u32),
     /// It is given up: the word for `parked`, and what happened last.
     Parked { deliveries: u32, reason: &'static str, why: &'static str },
+}
+
+impl Fate {
+    /// What `parked` says of an event that no delivery has settled.
+    pub(in crate::outbox) const MAX_DELIVERIES: &'static str = "max_deliveries";
+    /// What it says of one that a worker has given up.
+    pub(in crate::outbox) const TERMINATED: &'static str = "terminated";
 }
 
 /// What the reader does, or why it does nothing.
