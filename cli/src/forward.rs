@@ -11,13 +11,16 @@ use crate::output::visible;
 use crate::settle::Verdict;
 use crate::span;
 use crate::subscription::{self, Subscription};
-use crate::webhook::{Secrets, pause};
+use crate::webhook::{Secrets, pause, retry_after};
 use clap::Args;
 use jiff::Timestamp;
 use rowcall_wire::headers;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 use ureq::Agent;
+use ureq::http::StatusCode;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -30,7 +33,9 @@ webhook-timestamp and, with a secret, webhook-signature. Any answer of 200 to
 299 within --timeout is success; redirections are not followed.
 
 What fails is tried again after 1 s, 2 s, 4 s and so on, up to 10 min, or what
-Retry-After says. With --consumer the event is given back meanwhile, delivered
+Retry-After says, in seconds or as a date; after 429, 502, 503 and 504 all calls
+wait so long. 410 (Gone) ends forward: the receiver wants no more, and what was
+not taken stays where it is. With --consumer the event is given back meanwhile, delivered
 at least once, and parked after the consumer's --max-deliveries (rowcall
 parked). Without, it is given up after --attempts, told and counted.";
 
@@ -53,7 +58,8 @@ pub(crate) struct Forward {
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
 
-    /// Send this header as well
+    /// Send this header as well, or in place of ours of this name; webhook-id, -timestamp and -signature,
+    /// and what frames the body, stay ours
     #[arg(long, short = 'H', value_name = "NAME: VALUE", value_parser = header)]
     header: Vec<(String, String)>,
 
@@ -90,14 +96,39 @@ struct Receiver<'a> {
     to: &'a str,
     agent: Agent,
     secrets: Option<Secrets>,
-    headers: &'a [(String, String)],
+    headers: BTreeMap<String, &'a str>,
+    /// Until when it is not called, as it has much to do.
+    busy_until: Mutex<Instant>,
 }
 
-/// Why a call failed, and when the receiver wants to be called again.
+/// Why a call failed.
 struct Refusal {
     why: String,
-    retry_after: Option<String>,
+    /// What the receiver answered, if it did.
+    status: Option<StatusCode>,
+    /// When it wants to be called again.
+    retry_after: Option<Duration>,
 }
+
+/// Headers that are ours whatever is asked for: the specification's, and those that say where the body ends.
+const OURS: [&str; 8] = [
+    "webhook-id",
+    "webhook-timestamp",
+    "webhook-signature",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "trailer",
+    "expect",
+];
+
+/// Answers by which a receiver says that it has too much to do.
+const BUSY: [StatusCode; 4] = [
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
 
 impl Forward {
     pub(crate) fn run(self) -> Result<(), Failure> {
@@ -135,17 +166,43 @@ impl Forward {
             to: &self.to,
             agent: config.into(),
             secrets: secrets.transpose()?,
-            headers: &self.header,
+            headers: self.headers(),
+            busy_until: Mutex::new(Instant::now()),
         })
+    }
+
+    /// What -H asks for, each once, by names in lower case.
+    fn headers(&self) -> BTreeMap<String, &str> {
+        let asked = self.header.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()));
+        let mut headers: BTreeMap<_, _> = asked.collect();
+        for name in OURS {
+            if headers.remove(name).is_some() {
+                eprintln!("rowcall: -H {name} is not sent: that header is forward's own");
+            }
+        }
+        headers
     }
 
     fn forward(&self, work: &Work, receiver: &Receiver<'_>) -> Result<Verdict, Failure> {
         let (event, id) = (&work.message, id(&work.message)?);
         let shown = visible(&event.subject);
-        let mut attempts = deliveries(event);
+        // On an ordinary subject that number is only what the sender says.
+        let mut attempts = if work.is_event { deliveries(event) } else { 1 };
         loop {
+            if receiver.is_left_alone()? {
+                return Ok(Verdict::Untried);
+            }
             let Err(refusal) = receiver.call(event, &id) else { return Ok(Verdict::Done) };
-            let pause = pause(attempts, refusal.retry_after.as_deref(), chance()?);
+            if refusal.status == Some(StatusCode::GONE) {
+                let to = without_secrets(&self.to);
+                return Err(Failure::other(format!(
+                    "{to} answered 410 Gone: it wants no more events, so none is sent to it any more"
+                )));
+            }
+            let pause = pause(attempts, refusal.retry_after, chance()?);
+            if refusal.status.is_some_and(|status| BUSY.contains(&status)) {
+                receiver.leave_alone(pause);
+            }
             let later = span::exact(pause.as_millis() as u64);
             if self.consumer.is_some() {
                 eprintln!("rowcall: {shown}: {}; it comes again after {later}", refusal.why);
@@ -165,31 +222,53 @@ impl Forward {
 }
 
 impl Receiver<'_> {
+    /// Waits while it has too much to do; says whether Ctrl-C came first.
+    fn is_left_alone(&self) -> Result<bool, Failure> {
+        loop {
+            let until = *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            if Interrupt::new()?.pause(left)? {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// It is not called for so long, whatever is to be sent.
+    fn leave_alone(&self, time: Duration) {
+        let mut until = self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = (*until).max(Instant::now() + time);
+    }
+
     fn call(&self, event: &Received, id: &str) -> Result<(), Refusal> {
         let now = Timestamp::now().as_second().unsigned_abs();
         let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&event.payload).is_ok();
-        let mut request = self
-            .agent
-            .post(self.to)
-            .header("content-type", if is_json { "application/json" } else { "application/octet-stream" })
-            .header("rowcall-subject", visible(&event.subject))
-            .header("webhook-id", id)
-            .header("webhook-timestamp", now.to_string());
+        let subject = visible(&event.subject);
+        let kind = if is_json { "application/json" } else { "application/octet-stream" };
+        let mut headers = BTreeMap::from([("content-type", kind), ("rowcall-subject", &subject)]);
+        headers.extend(self.headers.iter().map(|(name, value)| (name.as_str(), *value)));
+        let mut request =
+            self.agent.post(self.to).header("webhook-id", id).header("webhook-timestamp", now.to_string());
         if let Some(secrets) = &self.secrets {
             request = request.header("webhook-signature", secrets.signature(id, now, &event.payload));
         }
-        for (name, value) in self.headers {
+        for (name, value) in headers {
             request = request.header(name, value);
         }
         let answer = request.send(&event.payload[..]);
-        let answer = answer.map_err(|error| Refusal { why: error.to_string(), retry_after: None })?;
+        let no_answer =
+            |error: ureq::Error| Refusal { why: error.to_string(), status: None, retry_after: None };
+        let answer = answer.map_err(no_answer)?;
         if answer.status().is_success() {
             return Ok(());
         }
-        let retry_after = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
+        let asked = answer.headers().get("retry-after").and_then(|value| value.to_str().ok());
         Err(Refusal {
             why: format!("answered {}", answer.status()),
-            retry_after: retry_after.map(str::to_owned),
+            status: Some(answer.status()),
+            retry_after: asked.and_then(|asked| retry_after(asked, SystemTime::now())),
         })
     }
 }

@@ -4,7 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac::{HMAC_SHA256, Key, sign};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What a secret begins with, as the specification writes it.
 const PREFIX: &str = "whsec_";
@@ -47,11 +47,22 @@ fn key(text: &str) -> Result<Key, String> {
     }
 }
 
+/// The time that `Retry-After` asks for, by RFC 9110, 10.2.3: seconds, or a date in any of three forms (one that
+/// is past asks for none). What is neither says nothing.
+pub(crate) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than fits into a number is longer than anyone waits.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let date = httpdate::parse_http_date(value).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
 /// How long to wait after so many attempts: what the receiver asked for, or twice as long each time; `chance`,
 /// from 0 to 1, keeps those who failed together from coming back together.
-pub(crate) fn pause(attempts: u32, asked: Option<&str>, chance: f64) -> Duration {
+pub(crate) fn pause(attempts: u32, asked: Option<Duration>, chance: f64) -> Duration {
     let doubled = FIRST_PAUSE.saturating_mul(1 << attempts.saturating_sub(1).min(16));
-    let asked = asked.and_then(|seconds| seconds.trim().parse().ok()).map(Duration::from_secs);
     let least = asked.unwrap_or(doubled / 2).min(PAUSE_MAX);
     (least + doubled.mul_f64(chance.clamp(0.0, 1.0) / 2.0)).min(PAUSE_MAX)
 }
@@ -83,10 +94,33 @@ mod tests {
 
     #[test]
     fn pauses_grow_and_end() {
-        let seconds = |attempts, asked, chance| pause(attempts, asked, chance).as_secs_f64();
+        let seconds = |attempts, asked: Option<u64>, chance| {
+            pause(attempts, asked.map(Duration::from_secs), chance).as_secs_f64()
+        };
         assert_eq!((seconds(1, None, 0.0), seconds(1, None, 1.0)), (0.5, 1.0));
         assert_eq!((seconds(4, None, 0.0), seconds(4, None, 1.0)), (4.0, 8.0));
-        assert_eq!((seconds(99, None, 0.0), seconds(1, Some("86400"), 0.0)), (600.0, 600.0));
-        assert_eq!((seconds(1, Some(" 7 "), 0.0), seconds(1, Some("Fri, 27 Nov 2026"), 0.0)), (7.0, 0.5));
+        assert_eq!((seconds(99, None, 0.0), seconds(1, Some(u64::MAX), 1.0)), (600.0, 600.0));
+        assert_eq!((seconds(1, Some(7), 0.0), seconds(1, Some(0), 0.0)), (7.0, 0.0));
+    }
+
+    #[test]
+    fn receivers_ask_for_seconds_or_for_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_773_600);
+        let asked = |value| retry_after(value, now).map(|time| time.as_secs());
+        // Each of the three forms, 90 s from now.
+        for date in
+            ["Fri, 27 Nov 2026 10:01:30 GMT", "Friday, 27-Nov-26 10:01:30 GMT", "Fri Nov 27 10:01:30 2026"]
+        {
+            assert_eq!(asked(date), Some(90), "{date}");
+        }
+        assert_eq!(asked("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(asked("Fri, 31 Dec 9999 23:59:59 GMT").map(|time| time > 1 << 32), Some(true));
+        assert_eq!(
+            (asked("0"), asked(" 120 "), asked("99999999999999999999999")),
+            (Some(0), Some(120), Some(u64::MAX))
+        );
+        for neither in ["", "-1", "+1", "1.5", "soon", "Fri, 27 Nov 2026", "2026-11-27T10:01:30Z"] {
+            assert_eq!(asked(neither), None, "{neither}");
+        }
     }
 }

@@ -7,7 +7,10 @@ use nix::sys::signal::Signal;
 use std::fs;
 use std::process::{Command, Stdio};
 
-on_each_server!(a_consumer_s_events_are_forwarded_until_they_are_taken);
+on_each_server!(
+    a_consumer_s_events_are_forwarded_until_they_are_taken,
+    a_receiver_that_wants_no_more_costs_no_delivery,
+);
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -77,6 +80,64 @@ fn a_call_is_signed_and_tried_again() {
     assert!(!said.contains("whsec_"), "{said}");
 }
 
+/// In either form, and whoever else has an event for it waits as well.
+#[test]
+fn a_receiver_says_when_it_wants_to_be_called_again() {
+    let folder = harness::folder();
+    let daemon = Daemon::start(&folder.path().join("rowcall.sock"));
+    for asked in
+        ["99999999999999999999999", "Fri, 31 Dec 9999 23:59:59 GMT", "Friday, 31-Dec-49 23:59:59 GMT"]
+    {
+        let answer =
+            format!("HTTP/1.1 429 Too Many Requests\r\nRetry-After: {asked}\r\nContent-Length: 0\r\n\r\n");
+        let webhook = Webhook::start(&[answer.leak()]);
+        let mut child = forward(&daemon, &["a", "--to", &webhook.url, "-j", "1"]);
+        publish(&daemon, "a", "1");
+        publish(&daemon, "a", "2");
+        webhook.call();
+        child.says("answered 429 Too Many Requests; again after 10m");
+        child.signal(Signal::SIGINT);
+        assert_eq!(child.wait().code(), Some(1), "{asked}: {}", child.said());
+        assert!(child.said().contains("1 messages that had come were not worked on"), "{}", child.said());
+    }
+}
+
+#[test]
+fn each_header_is_sent_once() {
+    let folder = harness::folder();
+    let daemon = Daemon::start(&folder.path().join("rowcall.sock"));
+    let webhook = Webhook::start(&[]);
+    let mut arguments = vec!["-n", "1", "a", "--to", &webhook.url];
+    let asked = [
+        "Webhook-Id: forged",
+        "WEBHOOK-TIMESTAMP: 1",
+        "webhook-signature: v1,forged",
+        "Content-Length: 7",
+        "Transfer-Encoding: chunked",
+        "Content-Type: text/x-one",
+        "content-type: text/x-two",
+        "User-Agent: mine",
+        "Host: elsewhere",
+        "X-Two: 1",
+        "x-two: 2",
+    ];
+    asked.iter().for_each(|header| arguments.extend(["-H", header]));
+    let mut child = forward(&daemon, &arguments);
+    publish(&daemon, "a", "{}");
+    let call = webhook.call();
+    assert!(child.wait().success(), "{}", child.said());
+    assert!(child.said().contains("-H webhook-id is not sent"), "{}", child.said());
+    let mut names: Vec<&str> = call.headers.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    let all = names.len();
+    names.dedup();
+    assert_eq!(names.len(), all, "{:?}", call.headers);
+    let values = ["content-length", "content-type", "user-agent", "host", "x-two", "webhook-signature"];
+    let expected = ["2", "text/x-two", "mine", "elsewhere", "2", ""];
+    assert_eq!(values.map(|name| call.header(name)), expected, "{:?}", call.headers);
+    assert!(call.header("webhook-id").starts_with("rowcall-") && call.header("webhook-timestamp") != "1");
+}
+
 #[test]
 fn what_is_given_up_is_counted() {
     let folder = harness::folder();
@@ -143,4 +204,31 @@ fn a_consumer_s_events_are_forwarded_until_they_are_taken(kind: Kind) {
     child.signal(Signal::SIGINT);
     assert_eq!(child.wait().code(), Some(1));
     assert!(child.said().contains("1 of 2 calls failed"), "{}", child.said());
+}
+
+fn a_receiver_that_wants_no_more_costs_no_delivery(kind: Kind) {
+    let Some(site) = Site::committed(kind) else { return };
+    let mut sql = site.connect();
+    let added = site.rowcall(&["consumer", "add", "hook", "shop.>", "--max-deliveries", "1"]);
+    assert!(added.status.success(), "{}", text(&added.stderr));
+    let webhook = Webhook::start(&["HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"]);
+    sql.query("START TRANSACTION").unwrap();
+    for n in 1..=3 {
+        sql.query(format!("CALL rowcall.publish('shop.a', '{n}')")).unwrap();
+    }
+    sql.query("COMMIT").unwrap();
+    let daemon = site.daemon.as_ref().unwrap();
+    let mut child = forward(daemon, &["--consumer", "hook", "--to", &webhook.url, "--jobs", "1"]);
+    webhook.call();
+    assert_eq!(child.wait().code(), Some(1));
+    assert!(child.said().contains("answered 410 Gone: it wants no more events"), "{}", child.said());
+    let left = "SELECT GROUP_CONCAT(deliveries) FROM rowcall.pending";
+    eventually("none of it counts", || (sql.value(left).unwrap()? == "0,0,0").then_some(()));
+    // Another receiver gets them all.
+    let webhook = Webhook::start(&[]);
+    let mut child = forward(daemon, &["--consumer", "hook", "--to", &webhook.url, "--jobs", "1", "-n", "3"]);
+    assert_eq!([(); 3].map(|()| webhook.call().body), ["1", "2", "3"]);
+    assert!(child.wait().success(), "{}", child.said());
+    eventually("they are settled", || (sql.value(left).unwrap().is_none()).then_some(()));
+    assert_eq!(sql.value("SELECT COUNT(*) FROM rowcall.parked").unwrap().as_deref(), Some("0"));
 }
