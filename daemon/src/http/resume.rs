@@ -14,12 +14,15 @@ use crate::slots::Key;
 use crate::stats::Reason;
 use rowcall_wire::Message;
 
-/// Said when a stream cannot go on where an earlier one has ended.
-const NO_OUTBOX: &[u8] = b": not resumed, as this daemon reads no outbox\n\n";
+/// Said when a stream cannot go on where an earlier one has ended. What is missed is said as an event as well, as
+/// no page can read a comment. (No blank before the data: older commands take what has one for a message.)
+const NO_OUTBOX: &[u8] =
+    b": not resumed, as this daemon reads no outbox\nevent: gap\ndata:{\"reason\":\"no_outbox\"}\n\n";
 /// Said when everything was sent that was found: what follows is new.
 const RESUMED: &[u8] = b": resumed\n\n";
 /// Said when more has waited than was looked at.
-const INCOMPLETE: &[u8] = b": resumed; of what has waited longest not everything was looked at\n\n";
+const INCOMPLETE: &[u8] = b": resumed; of what has waited longest not everything was looked at\n\
+                            event: gap\ndata:{\"reason\":\"incomplete\"}\n\n";
 
 impl Daemon {
     /// Begins a stream of these filters, after the event of that id if one is named.

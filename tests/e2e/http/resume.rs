@@ -131,7 +131,9 @@ fn those_who_have_gone_keep_nobody_waiting(kind: Kind) {
 fn without_an_outbox_there_is_nothing_to_go_on_from() {
     let (_folder, daemon) = daemon("");
     let mut http = listen_after(&daemon, 7);
-    assert_eq!(http.until(b"\n\n"), b": not resumed, as this daemon reads no outbox\n\n");
+    let gap =
+        ": not resumed, as this daemon reads no outbox\nevent: gap\ndata:{\"reason\":\"no_outbox\"}\n\n";
+    assert_eq!(String::from_utf8(http.until(b"\n\n")).unwrap(), gap);
     let mut publisher = daemon.terminal().hello();
     publisher.send("PUB shop.a 1\r\nx\r\n");
     assert_eq!(http.until(b"\n\n"), b"data: x\n\n");
