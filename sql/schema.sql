@@ -2,10 +2,16 @@
 -- it in place and upgrades it; by hand, run it with a client that knows DELIMITER:
 --   mariadb < schema.sql
 -- It may be run again, also over an earlier edition: what is there stays, what is new is added.
+-- Its session keeps the SQL mode and the character set that stand below.
 --
 -- A row in `outbox` is an event that was not handed on yet. The daemon reads it after COMMIT, hands it
 -- on, and deletes exactly what it has handed on; what durable consumers wait for moves to `pending` with
 -- that. Nothing else stands between a transaction and its events.
+
+-- A procedure keeps the SQL mode and the character set of the session that makes it, whatever its
+-- callers have. In this mode nothing that can be stored at all is refused.
+SET SESSION sql_mode = '';
+SET NAMES utf8mb4;
 
 CREATE DATABASE IF NOT EXISTS rowcall DEFAULT CHARACTER SET utf8mb4;
 
@@ -15,13 +21,25 @@ CREATE TABLE IF NOT EXISTS rowcall.edition (
   number INT NOT NULL
 ) ENGINE=InnoDB;
 
+-- The first part of every event's unique id, SITE/ID.MICROSECONDS: the same on a source and its
+-- replicas, and on no other server. Letters, digits, - and _; the daemon reads it when it connects.
+-- `rowcall install --site` sets it.
+CREATE TABLE IF NOT EXISTS rowcall.site (
+  only TINYINT NOT NULL DEFAULT 1 PRIMARY KEY,
+  name VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL
+) ENGINE=InnoDB;
+
+-- A variable, as a binary log of statements holds its value. RANDOM_BYTES() is not on every server.
+SET @rowcall_site = COALESCE(@rowcall_site, LEFT(SHA2(CONCAT(UUID(), RAND()), 256), 12));
+INSERT IGNORE INTO rowcall.site (only, name) VALUES (1, @rowcall_site);
+
 -- No column refuses anything: a subject that cannot be published to, or a payload that is NULL, is
 -- found by the daemon, which parks it with the reason. A transaction never fails for it.
 CREATE TABLE IF NOT EXISTS rowcall.outbox (
   id BIGINT UNSIGNED NOT NULL AUTO_INCREMENT PRIMARY KEY,
   subject VARBINARY(4096),
   payload LONGBLOB,
-  headers BLOB,
+  headers LONGBLOB,
   created_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)
 ) ENGINE=InnoDB;
 
@@ -32,19 +50,23 @@ CREATE TABLE IF NOT EXISTS rowcall.parked (
   consumer VARCHAR(64) NOT NULL DEFAULT '',
   subject VARBINARY(4096),
   payload LONGBLOB,
-  headers BLOB,
+  headers LONGBLOB,
   created_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
   parked_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
   reason VARCHAR(40) NOT NULL,
   history TEXT,
-  PRIMARY KEY (id, consumer)
+  uncommitted_us BIGINT NOT NULL DEFAULT 0,
+  -- Ids come again (TRUNCATE, a restored dump); an id and its time do not.
+  PRIMARY KEY (id, consumer, created_at)
 ) ENGINE=InnoDB;
 
 -- Parked events to be sent again; `rowcall parked retry` writes here, and the daemon does it.
 CREATE TABLE IF NOT EXISTS rowcall.retries (
   id BIGINT UNSIGNED NOT NULL,
   consumer VARCHAR(64) NOT NULL DEFAULT '',
-  PRIMARY KEY (id, consumer)
+  -- Its created_at in microseconds since 1970; 0 is all of that id.
+  stamp BIGINT UNSIGNED NOT NULL DEFAULT 0,
+  PRIMARY KEY (id, consumer, stamp)
 ) ENGINE=InnoDB;
 
 -- Durable consumers: whoever each event of a filter waits for until it is acknowledged. The daemon
@@ -78,13 +100,15 @@ CREATE TABLE IF NOT EXISTS rowcall.pending (
   id BIGINT UNSIGNED NOT NULL,
   subject VARBINARY(4096),
   payload LONGBLOB,
-  headers BLOB,
+  headers LONGBLOB,
   created_at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6),
   deliveries INT UNSIGNED NOT NULL DEFAULT 0,
   -- Not again before that.
   due_at TIMESTAMP(6) NULL DEFAULT NULL,
   -- A line for each delivery that failed.
   history TEXT,
+  -- Microseconds from created_at until it was committed, as far as that is known: age counts from then.
+  uncommitted_us BIGINT NOT NULL DEFAULT 0,
   PRIMARY KEY (consumer, position)
 ) ENGINE=InnoDB;
 
@@ -120,6 +144,41 @@ CREATE TABLE IF NOT EXISTS rowcall.watches (
   PRIMARY KEY (schema_name, table_name)
 ) ENGINE=InnoDB;
 
+-- What editions 1 and 2 had otherwise, each table by itself: it may have ended in between.
+DROP PROCEDURE IF EXISTS rowcall.upgrade;
+
+DELIMITER //
+
+CREATE PROCEDURE rowcall.upgrade()
+BEGIN
+  DECLARE outbox, parked, pending, retries TINYINT DEFAULT 0;
+  SELECT COALESCE(SUM(table_name = 'outbox' AND column_name = 'headers' AND data_type = 'blob'), 0),
+         COALESCE(SUM(table_name = 'parked' AND column_name = 'headers' AND data_type = 'blob'), 0),
+         COALESCE(SUM(table_name = 'pending' AND column_name = 'headers' AND data_type = 'blob'), 0),
+         COALESCE(SUM(table_name = 'retries' AND column_name = 'stamp'), 0) = 0
+    INTO outbox, parked, pending, retries
+    FROM information_schema.columns WHERE table_schema = 'rowcall';
+  IF outbox THEN
+    ALTER TABLE rowcall.outbox MODIFY headers LONGBLOB;
+  END IF;
+  IF parked THEN
+    ALTER TABLE rowcall.parked MODIFY headers LONGBLOB, ADD uncommitted_us BIGINT NOT NULL DEFAULT 0,
+      DROP PRIMARY KEY, ADD PRIMARY KEY (id, consumer, created_at);
+  END IF;
+  IF pending THEN
+    ALTER TABLE rowcall.pending MODIFY headers LONGBLOB, ADD uncommitted_us BIGINT NOT NULL DEFAULT 0;
+  END IF;
+  IF retries THEN
+    ALTER TABLE rowcall.retries ADD stamp BIGINT UNSIGNED NOT NULL DEFAULT 0,
+      DROP PRIMARY KEY, ADD PRIMARY KEY (id, consumer, stamp);
+  END IF;
+END //
+
+DELIMITER ;
+
+CALL rowcall.upgrade();
+DROP PROCEDURE rowcall.upgrade;
+
 -- The account in whose name the procedures write. It can do nothing else, and nobody can log in as it.
 CREATE USER IF NOT EXISTS 'rowcall_writer'@'localhost' ACCOUNT LOCK;
 GRANT INSERT ON rowcall.outbox TO 'rowcall_writer'@'localhost';
@@ -136,11 +195,21 @@ SQL SECURITY DEFINER MODIFIES SQL DATA
 
 -- The same with headers: lines of `Name: value`. `Rowcall-Key` names what the event is about; events
 -- with one key reach each consumer in the order of their commits.
-CREATE DEFINER='rowcall_writer'@'localhost' PROCEDURE rowcall.publish_with(IN subject LONGBLOB, IN payload LONGBLOB, IN headers BLOB)
+CREATE DEFINER='rowcall_writer'@'localhost' PROCEDURE rowcall.publish_with(IN subject LONGBLOB, IN payload LONGBLOB, IN headers LONGBLOB)
 SQL SECURITY DEFINER MODIFIES SQL DATA
 BEGIN
   DECLARE callers BIGINT UNSIGNED DEFAULT LAST_INSERT_ID();
-  INSERT INTO rowcall.outbox (subject, payload, headers) VALUES (LEFT(subject, 4096), payload, headers);
+  IF TIMESTAMPDIFF(SECOND, NOW(6), SYSDATE(6)) <> 0 AND USER() <> '' THEN
+    -- The session's clock was set (SET timestamp), or its statement takes long. A replica, whose
+    -- USER() is empty, has the source's time. A variable, for binary logs of statements.
+    BEGIN
+      DECLARE clock DATETIME(6) DEFAULT SYSDATE(6);
+      INSERT INTO rowcall.outbox (subject, payload, headers, created_at)
+        VALUES (LEFT(subject, 4096), payload, headers, clock);
+    END;
+  ELSE
+    INSERT INTO rowcall.outbox (subject, payload, headers) VALUES (LEFT(subject, 4096), payload, headers);
+  END IF;
   BEGIN
     -- Around the poke only: it saves time, and nothing depends on it. The functions may be missing.
     DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;

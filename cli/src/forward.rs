@@ -273,11 +273,13 @@ impl Receiver<'_> {
     }
 }
 
-/// What tells an event from others, at each attempt the same.
+/// What tells an event from all others, at each attempt the same: a committed event's unique id, without the
+/// full stop that separates the parts of what is signed.
 fn id(event: &Received) -> Result<String, Failure> {
-    match text(event, "Rowcall-Id").filter(|id| id.bytes().all(|byte| byte.is_ascii_digit())) {
-        Some(id) => Ok(format!("rowcall-{id}")),
-        None => Ok(format!("rowcall-{:016x}", random()?)),
+    let fine = |id: &&str| id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_/.".contains(&byte));
+    match (text(event, "Rowcall-Id"), text(event, "Nats-Msg-Id").filter(fine)) {
+        (Some(_), Some(id)) => Ok(format!("rowcall-{}", id.replace(['/', '.'], "-"))),
+        _ => Ok(format!("rowcall-{:016x}", random()?)),
     }
 }
 

@@ -46,6 +46,11 @@ pub(crate) struct Install {
     #[arg(long, value_name = "FILE")]
     outbox: Option<PathBuf>,
 
+    /// For committed mode: what the unique ids of events begin with (a random name if there is none yet).
+    /// The same on a source and its replicas, another one where a copy goes its own way
+    #[arg(long, value_name = "NAME", requires = "outbox", value_parser = schema::site)]
+    site: Option<String>,
+
     #[command(flatten, next_help_heading = HEADING)]
     pub(crate) server: ServerArgs,
 }
@@ -86,6 +91,9 @@ impl Install {
             return Err(Failure::other("--outbox: committed mode needs MySQL 8.0 or MariaDB 10.6 at least"));
         }
         schema::put(&mut connection, &report)?;
+        if let Some(site) = &self.site {
+            schema::put_site(&mut connection, site, &report)?;
+        }
         schema::put_account(&mut connection, file, &report)
     }
 

@@ -88,9 +88,9 @@ impl Monitor {
         serde_json::from_str(&text).map(Some).map_err(|error| self.failed(path, &error))
     }
 
-    /// A stream of events, of what has an id above this one.
-    pub(crate) fn stream(&self, path: &str, after: u64) -> Result<impl BufRead + use<>, Failure> {
-        let response = self.get(path, &[("Last-Event-ID", &after.to_string())])?;
+    /// A stream of events, of what comes after the one of this id.
+    pub(crate) fn stream(&self, path: &str, after: &str) -> Result<impl BufRead + use<>, Failure> {
+        let response = self.get(path, &[("Last-Event-ID", after)])?;
         if response.status() == 404 {
             return Err(self.failed(path, &"there is no such page"));
         }

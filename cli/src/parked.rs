@@ -7,6 +7,9 @@ use crate::server::{HEADING, ServerArgs};
 use crate::tables::{Column, Kind, Record, Tables, hex};
 use clap::{Args, Subcommand};
 use serde_json::json;
+use std::fmt::{self, Display, Formatter};
+use std::num::ParseIntError;
+use std::str::FromStr;
 
 const GROUP_HELP: &str = "\
 Example:
@@ -15,7 +18,9 @@ Example:
 An event is parked when it can never be published, or when no worker of a
 consumer took it in the deliveries that it has. What the outbox itself has
 parked is of the consumer '' (--consumer ''). An event keeps its id: if several
-consumers have given it up, it is parked once for each of them.
+consumers have given it up, it is parked once for each of them. Where an id has
+come again (TRUNCATE, a restored dump), ID means all of them and ID.STAMP one
+(its `stamp` in --json: created_at in microseconds since 1970).
 
 The account needs SELECT, INSERT, UPDATE and DELETE on rowcall.*";
 
@@ -60,8 +65,8 @@ struct List {
 
 #[derive(Args)]
 struct Show {
-    /// Id of the event
-    id: u64,
+    /// Id of the event, or ID.STAMP
+    id: Id,
 
     /// Only as this consumer has given it up
     #[arg(long, value_name = "NAME")]
@@ -73,9 +78,9 @@ struct Show {
 
 #[derive(Args)]
 struct Several {
-    /// Ids of the events
+    /// Ids of the events, or ID.STAMP
     #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
-    ids: Vec<u64>,
+    ids: Vec<Id>,
 
     /// All of them
     #[arg(long)]
@@ -99,21 +104,48 @@ struct Dropped {
     several: Several,
 }
 
+/// An id, and perhaps the time that tells which of those that have it is meant.
+#[derive(Clone, Copy, Debug)]
+struct Id {
+    id: u64,
+    stamp: Option<u64>,
+}
+
+impl FromStr for Id {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Id, ParseIntError> {
+        let (id, stamp) = text.split_once('.').map_or((text, None), |(id, stamp)| (id, Some(stamp)));
+        Ok(Id { id: id.parse()?, stamp: stamp.map(str::parse).transpose()? })
+    }
+}
+
+impl Display for Id {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.id)?;
+        self.stamp.map_or(Ok(()), |stamp| write!(f, ".{stamp}"))
+    }
+}
+
+/// When an event was written, in microseconds since 1970.
+const STAMP: &str = "CAST(UNIX_TIMESTAMP(created_at) * 1000000 AS UNSIGNED)";
+
 /// What there is of an event; a list shows the first of it.
-static COLUMNS: [Column; 9] = [
+static COLUMNS: [Column; 10] = [
     Column::new("id", Kind::Number, "id"),
     Column::new("consumer", Kind::Text, "consumer"),
     Column::new("subject", Kind::Text, "subject"),
     Column::new("reason", Kind::Text, "reason"),
     Column::new("parked_at", Kind::Time, "parked_at"),
     Column::new("created_at", Kind::Time, "created_at"),
+    Column::new("stamp", Kind::Number, STAMP),
     Column::new("history", Kind::Text, "history"),
     Column::new("headers", Kind::Text, "headers"),
     Column::new("payload", Kind::Bytes, "payload"),
 ];
 
 /// How many of them a list shows.
-const LISTED: usize = 6;
+const LISTED: usize = 7;
 
 /// Rows of a consumer that is not there any more: nobody could take them.
 const ORPHANED: &str =
@@ -137,7 +169,10 @@ impl List {
         let limit = u64::from(self.limit);
         let mut events = tables.records(
             &COLUMNS[..LISTED],
-            &format!("FROM rowcall.parked WHERE {chosen} ORDER BY id, consumer LIMIT {}", limit + 1),
+            &format!(
+                "FROM rowcall.parked WHERE {chosen} ORDER BY id, consumer, created_at LIMIT {}",
+                limit + 1
+            ),
         )?;
         let more = events.len() as u64 > limit;
         events.truncate(self.limit as usize);
@@ -166,7 +201,7 @@ impl Show {
     fn run(&self, json: bool) -> Result<(), Failure> {
         let mut tables = Tables::open(&self.server)?;
         let chosen = chosen(&[self.id], self.consumer.as_deref());
-        let from = format!("FROM rowcall.parked WHERE {chosen} ORDER BY consumer");
+        let from = format!("FROM rowcall.parked WHERE {chosen} ORDER BY consumer, created_at");
         let events = tables.records(&COLUMNS, &from)?;
         if events.is_empty() {
             return Err(Failure::other(format!("no event {} is parked{}", self.id, whose(&self.consumer))));
@@ -212,7 +247,7 @@ impl Several {
         let going = self.count(&mut tables, &format!("NOT ({ORPHANED})"))?;
         self.refuse_nothing(going + stay)?;
         tables.run(&format!(
-            "INSERT IGNORE INTO rowcall.retries (id, consumer) SELECT id, consumer FROM rowcall.parked \
+            "INSERT IGNORE INTO rowcall.retries (id, consumer, stamp) SELECT id, consumer, {STAMP} FROM rowcall.parked \
              WHERE {chosen} AND NOT ({ORPHANED})"
         ))?;
         let is_read = tables.is_read()?;
@@ -257,11 +292,14 @@ impl Dropped {
 }
 
 /// The condition for these ids, or for all of them.
-fn chosen(ids: &[u64], consumer: Option<&str>) -> String {
+fn chosen(ids: &[Id], consumer: Option<&str>) -> String {
     let mut condition = "TRUE".to_owned();
     if !ids.is_empty() {
-        let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
-        condition += &format!(" AND id IN ({})", ids.join(", "));
+        let one = |Id { id, stamp }: &Id| {
+            stamp.map_or(format!("id = {id}"), |stamp| format!("id = {id} AND {STAMP} = {stamp}"))
+        };
+        let ids: Vec<String> = ids.iter().map(one).collect();
+        condition += &format!(" AND ({})", ids.join(" OR "));
     }
     if let Some(consumer) = consumer {
         condition += &format!(" AND {}", is_of(consumer));
@@ -315,7 +353,11 @@ mod tests {
     #[test]
     fn a_condition_names_ids_and_consumer() {
         assert_eq!(chosen(&[], None), "TRUE");
-        assert_eq!(chosen(&[7, 8], Some("")), "TRUE AND id IN (7, 8) AND CAST(consumer AS BINARY) = x''");
+        let ids: Vec<Id> = ["7", "8.50"].iter().map(|id| id.parse().unwrap()).collect();
+        let expected =
+            format!("TRUE AND (id = 7 OR id = 8 AND {STAMP} = 50) AND CAST(consumer AS BINARY) = x''");
+        assert_eq!((chosen(&ids, Some("")), ids[1].to_string()), (expected, "8.50".to_owned()));
+        assert!("7.".parse::<Id>().is_err() && "-7".parse::<Id>().is_err());
         assert_eq!(chosen(&[], Some("a'")), "TRUE AND CAST(consumer AS BINARY) = x'6127'");
     }
 }

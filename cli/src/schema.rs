@@ -18,19 +18,29 @@ const EDITION: &str = "3";
 /// Editions that the script makes this one of.
 const EARLIER: [&str; 2] = ["1", "2"];
 
-/// The account in whose name the procedures write.
-const WRITER: &str = "SELECT COUNT(*) FROM mysql.user WHERE user = 'rowcall_writer' AND host = 'localhost'";
+/// The procedures that the account may call in whose name they write. DROP DATABASE takes the rights
+/// with it, and a dump of the database brings neither these nor the account back.
+const WRITERS: &str = "SELECT COUNT(*) FROM mysql.user AS u JOIN mysql.procs_priv AS p ON p.user = u.user \
+                       AND p.host = u.host WHERE u.user = 'rowcall_writer' AND u.host = 'localhost' AND p.db = 'rowcall'";
+
+/// `publish` and `publish_with`.
+const PROCEDURES: &str = "2";
+
+/// Whether unique ids have a site to begin with.
+const SITE: &str = "SELECT COUNT(*) FROM rowcall.site";
 
 /// The daemon's account.
 const ACCOUNT: &str = "'rowcall'@'localhost'";
 
 /// Puts the schema in place, unless it is there, or upgrades it: the script adds what an earlier
 /// edition has not. Unlike the functions it is written to the binary
-/// log: replicas need the tables for the rows that will come.
+/// log: replicas need the tables for the rows that will come, and the same site.
 pub(crate) fn put(connection: &mut Connection, report: &Report) -> Result<(), Failure> {
     let here = connection.value("SELECT number FROM rowcall.edition").ok().flatten();
     let done = match here.as_deref() {
-        Some(EDITION) if ask(connection, WRITER)? != "0" => {
+        Some(EDITION)
+            if ask(connection, WRITERS)? == PROCEDURES && ask(connection, SITE).is_ok_and(|n| n != "0") =>
+        {
             return report.say("schema", "rowcall", "already there");
         }
         // As a restored dump leaves it: accounts are in no database.
@@ -44,8 +54,40 @@ pub(crate) fn put(connection: &mut Connection, report: &Report) -> Result<(), Fa
         }
         None => "created",
     };
-    run_logged(connection, &statements(SCHEMA_SQL))?;
+    let site = format!("SET @rowcall_site = {}", quoted(&random_site()?));
+    run_logged(connection, &[vec![site], statements(SCHEMA_SQL)].concat())?;
     report.say("schema", "rowcall", done)
+}
+
+/// Gives unique ids another site, for a server that goes its own way from now on.
+pub(crate) fn put_site(connection: &mut Connection, name: &str, report: &Report) -> Result<(), Failure> {
+    if ask(connection, "SELECT name FROM rowcall.site")? == name {
+        return report.say("site", name, "already there");
+    }
+    run_logged(connection, &[format!("UPDATE rowcall.site SET name = {}", quoted(name))])?;
+    report.say("site", name, "set; the daemon takes it when it connects the next time")
+}
+
+/// A site's name as an argument.
+pub(crate) fn site(text: &str) -> Result<String, String> {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if text.is_empty() || text.len() > SITE_MAX || !text.bytes().all(fine) {
+        return Err(format!("expected up to {SITE_MAX} letters, digits, - and _"));
+    }
+    Ok(text.to_owned())
+}
+
+/// As much as the column takes.
+const SITE_MAX: usize = 64;
+
+/// Letters and digits that nobody else has drawn: 62 bits of them.
+fn random_site() -> Result<String, Failure> {
+    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    const LENGTH: u32 = 12;
+    let random = getrandom::u64()
+        .map_err(|error| Failure::other(format!("there is no randomness to name the site: {error}")))?;
+    let digit = |at: u32| DIGITS[(random / 36_u64.pow(at) % 36) as usize] as char;
+    Ok((0..LENGTH).map(digit).collect())
 }
 
 /// Whether the tables are there, and are those that this version knows.
@@ -102,9 +144,11 @@ fn make_account(connection: &mut Connection, password: &str) -> Result<(), Failu
     )
 }
 
-/// Runs statements that are written to the binary log, in a session whose others are not.
+/// Runs statements that are written to the binary log, in a session whose others are not. They mean the
+/// same whatever SQL mode the server gives its sessions; the script says so itself for those who run it by hand.
 fn run_logged(connection: &mut Connection, statements: &[String]) -> Result<(), Failure> {
     run(connection, "SET SESSION sql_log_bin = 1")?;
+    run(connection, "SET SESSION sql_mode = ''")?;
     for statement in statements {
         run(connection, statement)?;
     }
@@ -168,6 +212,16 @@ mod tests {
         let last = all.last().unwrap();
         assert_eq!(last, &format!("REPLACE INTO rowcall.edition (only, number) VALUES (1, {EDITION})"));
         assert!(all.iter().all(|statement| !statement.contains("DELIMITER")));
+    }
+
+    #[test]
+    fn sites_differ_and_can_be_told_from_other_text() {
+        let [one, other] = [random_site().unwrap(), random_site().unwrap()];
+        assert_ne!(one, other);
+        assert_eq!(site(&one), Ok(one));
+        for wrong in ["", "a/b", "a.b", "a b", "größe", &"a".repeat(65)] {
+            assert!(site(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

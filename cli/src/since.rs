@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::BufRead;
 use url::form_urlencoded;
 
-/// What a committed event has: its id, and when its row was written.
-const ID: &str = "Rowcall-Id";
+/// What a committed event has: its unique id, and when its row was written.
+const ID: &str = "Nats-Msg-Id";
 const TIME: &str = "Rowcall-Time";
 
 /// What the daemon says when everything was sent that it has found, when not all was looked at, and when it
@@ -42,13 +42,13 @@ pub(crate) struct CaughtUp {
 /// How a stream ended.
 enum Ended {
     /// The next one goes on behind this id.
-    GoOn(u64),
+    GoOn(String),
     /// All was sent.
     Whole,
 }
 
 impl CaughtUp {
-    /// What was written since then and still waits, in the order of the ids. Whoever calls it has subscribed before,
+    /// What was written since then and still waits, in the order in which it was read. Whoever calls it has subscribed before,
     /// so that nothing falls in between.
     pub(crate) fn ask(monitor: &Monitor, subjects: &[String], since: Timestamp) -> Result<CaughtUp, Failure> {
         let mut query = form_urlencoded::Serializer::new(String::new());
@@ -56,8 +56,8 @@ impl CaughtUp {
         query.extend_pairs(subjects.iter().map(|subject| ("subject", subject)));
         let path = format!("/events?{}", query.finish());
         let mut caught = CaughtUp { events: Vec::new(), ids: HashSet::new() };
-        let mut after = 0;
-        while let Ended::GoOn(last) = caught.read(monitor.stream(&path, after)?, since, after)? {
+        let mut after = "0".to_owned();
+        while let Ended::GoOn(last) = caught.read(monitor.stream(&path, &after)?, since, &after)? {
             after = last;
         }
         Ok(caught)
@@ -68,13 +68,13 @@ impl CaughtUp {
         headers::value(&message.headers, ID).is_some_and(|id| self.ids.contains(id))
     }
 
-    fn read(&mut self, stream: impl BufRead, since: Timestamp, after: u64) -> Result<Ended, Failure> {
-        let mut last = after;
+    fn read(&mut self, stream: impl BufRead, since: Timestamp, after: &str) -> Result<Ended, Failure> {
+        let mut last = after.to_owned();
         for line in stream.lines() {
             let line =
                 line.map_err(|error| Failure::daemon(format!("the stream of events broke: {error}")))?;
             if let Some(id) = line.strip_prefix("id: ") {
-                last = id.parse().unwrap_or(last);
+                last = id.to_owned();
             } else if let Some(data) = line.strip_prefix("data: ") {
                 self.keep(data, since)?;
             } else if line.starts_with(NOT_RESUMED) {
@@ -87,7 +87,7 @@ impl CaughtUp {
                 return Ok(Ended::Whole);
             }
         }
-        if last > after {
+        if last != after {
             return Ok(Ended::GoOn(last));
         }
         Err(Failure::daemon("--since: the daemon cannot read the tables now; its log says why"))
@@ -134,10 +134,10 @@ mod tests {
     use super::*;
 
     const STREAM: &str = "retry: 2000\n\n\
-        id: 7\ndata: {\"subject\":\"a\",\"payload\":\"old\",\"headers\":{\"Rowcall-Id\":\"7\",\"Rowcall-Time\":\"2026-11-24T10:00:00Z\"}}\n\n\
-        id: 9\ndata: {\"subject\":\"a\",\"payload_base64\":\"/wA=\",\"headers\":{\"Rowcall-Id\":\"9\",\"Rowcall-Time\":\"2026-11-24T12:00:00Z\"}}\n\n";
+        id: s/7.1\ndata: {\"subject\":\"a\",\"payload\":\"old\",\"headers\":{\"Nats-Msg-Id\":\"s/7.1\",\"Rowcall-Time\":\"2026-11-24T10:00:00Z\"}}\n\n\
+        id: s/9.1\ndata: {\"subject\":\"a\",\"payload_base64\":\"/wA=\",\"headers\":{\"Nats-Msg-Id\":\"s/9.1\",\"Rowcall-Time\":\"2026-11-24T12:00:00Z\"}}\n\n";
 
-    fn read(text: &str, after: u64) -> (CaughtUp, Result<Ended, Failure>) {
+    fn read(text: &str, after: &str) -> (CaughtUp, Result<Ended, Failure>) {
         let mut caught = CaughtUp { events: Vec::new(), ids: HashSet::new() };
         let ended = caught.read(text.as_bytes(), "2026-11-24T11:00:00Z".parse().unwrap(), after);
         (caught, ended)
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_is_younger_is_kept_until_all_was_sent() {
-        let (caught, ended) = read(&format!("{STREAM}: resumed\n\nid: 10\ndata: not looked at"), 0);
+        let (caught, ended) = read(&format!("{STREAM}: resumed\n\nid: 10\ndata: not looked at"), "0");
         assert!(matches!(ended, Ok(Ended::Whole)));
         let [event] = caught.events.as_slice() else { panic!() };
         assert_eq!((event.subject.as_slice(), event.payload.as_slice()), (&b"a"[..], &b"\xff\0"[..]));
@@ -155,8 +155,8 @@ mod tests {
 
     #[test]
     fn a_stream_that_ends_is_gone_on_with() {
-        assert!(matches!(read(STREAM, 0).1, Ok(Ended::GoOn(9))));
-        assert!(read(STREAM, 9).1.is_err(), "it stands still");
-        assert!(read(": not resumed, as this daemon reads no outbox\n\n", 0).1.is_err());
+        assert!(matches!(read(STREAM, "0").1, Ok(Ended::GoOn(last)) if last == "s/9.1"));
+        assert!(read(STREAM, "s/9.1").1.is_err(), "it stands still");
+        assert!(read(": not resumed, as this daemon reads no outbox\n\n", "0").1.is_err());
     }
 }

@@ -37,12 +37,14 @@ export function begin() {
 }
 
 const name = event => event.subject ?? 'without a subject';
+/** An id may have come again: its time tells which one. */
+const one = event => `${event.id}.${event.stamp}`;
 const owner = event => event.consumer || '(outbox)';
 
 /** Asks what is parked, and shows it. */
 export async function parked() {
   const answer = await json('/parked');
-  const key = event => `${event.id} ${event.consumer}`;
+  const key = event => `${one(event)} ${event.consumer}`;
   listed = new Map(answer.events.map(event => [key(event), event]));
   const hidden = answer.withheld > 0 ? ` ${count(answer.withheld)} are of subjects that this user may not hear.` : '';
   const looked = answer.events.length + answer.withheld;
@@ -90,7 +92,7 @@ async function settle(wish, event) {
   const done = { retry: 'will be sent again', drop: 'is dropped' }[wish];
   const said = byId('parked-said');
   try {
-    const query = new URLSearchParams({ id: event.id, consumer: event.consumer });
+    const query = new URLSearchParams({ id: one(event), consumer: event.consumer });
     const response = await ask(`/parked/${wish}?${query}`, { method: 'POST' });
     const words = response.ok ? await response.json() : (await response.text()).trim();
     if (!response.ok) said.textContent = `Event ${event.id}: ${words}`;

@@ -26,8 +26,8 @@ use crate::slots::{Key, Slots};
 use crate::timers::Soonest;
 use crate::{Daemon, Handler, Timer};
 use clerk::Clerk;
+pub(crate) use desk::{After, Inquiry, Parked, Recalled, Told};
 use desk::{Desk, News, Phase, Question, Recall};
-pub(crate) use desk::{Inquiry, Parked, Recalled, Told};
 use event::Event;
 use reader::Reader;
 use receipt::Receipt;
@@ -117,7 +117,15 @@ impl Outbox {
         let clerk = Clerk { desk: Arc::clone(&desk), options: clerk_options };
         thread::Builder::new().name("clerk".into()).spawn(move || clerk.run()).map_err(cannot)?;
         let (portion, sabotage) = (Cell::default(), Sabotage::asked());
-        let reader = Reader { desk: Arc::clone(&desk), options, max_payload, batch_max, portion, sabotage };
+        let reader = Reader {
+            desk: Arc::clone(&desk),
+            options,
+            max_payload,
+            batch_max,
+            portion,
+            looked: Cell::default(),
+            sabotage,
+        };
         thread::Builder::new().name("reader".into()).spawn(move || reader.run()).map_err(cannot)?;
         Ok(Outbox {
             desk,
@@ -142,8 +150,8 @@ impl Outbox {
         self.desk.set_rule(rule);
     }
 
-    /// Asks for what still waits above this id and is matched by one of these filters.
-    pub(crate) fn recall(&self, client: Key, after: u64, filters: &[Vec<u8>]) -> Asked {
+    /// Asks for what still waits after this event and is matched by one of these filters.
+    pub(crate) fn recall(&self, client: Key, after: After, filters: &[Vec<u8>]) -> Asked {
         match self.desk.phase() {
             Phase::StandingBy => Asked::Nobody,
             Phase::Starting | Phase::Waiting(_) => Asked::NotNow,

@@ -256,7 +256,7 @@ fn an_outbox_without_transactions_is_refused_until_it_is_mended(kind: Kind) {
 fn a_schema_of_another_edition_is_refused_until_it_is_mended(kind: Kind) {
     let [spoil, mend] =
         ["number + 98", "number - 98"].map(|to| format!("UPDATE rowcall.edition SET number = {to}"));
-    refused_until_mended(kind, &spoil, "is of edition 100", &mend);
+    refused_until_mended(kind, &spoil, "is of edition 101", &mend);
 }
 
 fn refused_until_mended(kind: Kind, spoil: &str, words: &str, mend: &str) {

@@ -4,8 +4,9 @@
 
 use super::consumers::workers::{add, pending, until_settled, worker};
 use harness::outbox::until_empty;
-use harness::{Kind, Site, eventually};
+use harness::{Kind, Message, Site, eventually};
 use rowcall_mysql::{Connection, Options};
+use std::collections::HashSet;
 use std::net::TcpListener;
 
 on_each_server!(
@@ -47,9 +48,13 @@ fn each_event_once(kind: Kind, format: &str) {
     )
     .unwrap();
     let expected = publish_in_every_way(&mut sql);
+    let mut ids = Vec::new();
     for payload in &expected {
-        assert_eq!(listener.heard(), *payload);
+        let event = listener.message();
+        assert_eq!(event.text(), *payload);
+        ids.push(unique_id(&event));
     }
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
     let mut worker = worker(&pair.source, "kept");
     for payload in &expected[..SETTLED] {
         let event = worker.message();
@@ -80,10 +85,12 @@ fn each_event_once(kind: Kind, format: &str) {
     }
     // So is what waits for a consumer: exactly what was not settled on the old source.
     let mut worker = self::worker(&pair.replica, "kept");
+    let mut ids = ids[SETTLED..].iter();
     for payload in expected[SETTLED..].iter().chain(&waiting).map(String::as_str).chain(["on the new source"])
     {
         let event = worker.message();
         assert_eq!(event.text(), payload);
+        assert!(ids.next().is_none_or(|id| unique_id(&event) == *id), "a repetition has the same id");
         worker.answer(&event, "+ACK");
     }
     until_settled(&mut pair.replica_connection());
@@ -114,14 +121,22 @@ fn publish(sql: &mut Connection, first: usize) -> Vec<String> {
     [1, 2, 3, 5, 6].map(number).to_vec()
 }
 
+/// What no other event has, and each repetition of this one.
+fn unique_id(event: &Message) -> String {
+    let id = event.headers.lines().find_map(|line| line.strip_prefix("Nats-Msg-Id: "));
+    id.expect("every event has one").to_owned()
+}
+
 /// What waits in the outbox.
 fn rows(sql: &mut Connection) -> Vec<rowcall_mysql::Row> {
-    sql.query("SELECT id, subject, payload, headers FROM rowcall.outbox ORDER BY id").unwrap().rows
+    sql.query("SELECT id, subject, payload, headers, created_at FROM rowcall.outbox ORDER BY id")
+        .unwrap()
+        .rows
 }
 
 /// What waits for consumers, and since when.
 fn kept(sql: &mut Connection) -> Vec<rowcall_mysql::Row> {
-    let columns = "consumer, position, id, subject, payload, headers, created_at";
+    let columns = "consumer, position, id, subject, payload, headers, created_at, uncommitted_us";
     sql.query(format!("SELECT {columns} FROM rowcall.pending ORDER BY consumer, position")).unwrap().rows
 }
 

@@ -7,7 +7,8 @@ use crate::schema;
 use crate::span;
 use crate::status::FRESH_S;
 
-const TABLES: [&str; 7] = ["consumers", "edition", "outbox", "parked", "pending", "retries", "status"];
+const TABLES: [&str; 8] =
+    ["consumers", "edition", "outbox", "parked", "pending", "retries", "site", "status"];
 
 /// No such schema or table.
 const ABSENT: [u32; 2] = [1049, 1146];

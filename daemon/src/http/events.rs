@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use rowcall_wire::{Message, headers};
 
-/// The header whose value is an event's id.
-const ID: &str = "Rowcall-Id";
+/// The header whose value is an event's unique id.
+const ID: &str = "Nats-Msg-Id";
 
 /// What a stream begins with: how many milliseconds a browser waits before it comes again. It also tells
 /// proxies and browsers that the stream is open.
@@ -134,15 +134,15 @@ mod tests {
 
     #[test]
     fn committed_events_have_an_id() {
-        let block = "NATS/1.0\r\nRowcall-Id: 17\r\nA: b\r\n\r\n";
+        let block = "NATS/1.0\r\nNats-Msg-Id: s/17.5\r\nA: b\r\n\r\n";
         check(Form::Payload, block, b"x", "id: 17\ndata: x\n\n");
         check(
             Form::Json,
             block,
             b"x\ny",
-            "id: 17\ndata: {\"headers\":{\"A\":\"b\",\"Rowcall-Id\":\"17\"},\"payload\":\"x\\ny\",\"subject\":\"a.b\"}\n\n",
+            "id: s/17.5\ndata: {\"headers\":{\"A\":\"b\",\"Nats-Msg-Id\":\"s/17.5\"},\"payload\":\"x\\ny\",\"subject\":\"a.b\"}\n\n",
         );
-        check(Form::Payload, "NATS/1.0\r\nRowcall-Id: 1\rdata: y\r\n\r\n", b"x", "data: x\n\n");
+        check(Form::Payload, "NATS/1.0\r\nNats-Msg-Id: 1\rdata: y\r\n\r\n", b"x", "data: x\n\n");
         check(
             Form::Json,
             "",

@@ -11,6 +11,7 @@ use super::work::QUEUE;
 use crate::Daemon;
 use crate::auth::checker::random;
 use crate::client::Client;
+use crate::outbox::After;
 use crate::slots::Key;
 use rowcall_wire::{Message, headers, subject};
 use std::time::Duration;
@@ -206,7 +207,7 @@ impl Daemon {
         }
         let filters = filters.into_iter().map(<[u8]>::to_vec).collect();
         // What is no id of ours is that of something which nobody keeps.
-        let after = head.value("last-event-id").and_then(|id| std::str::from_utf8(id).ok()?.parse().ok());
+        let after = head.value("last-event-id").and_then(|id| After::parse(std::str::from_utf8(id).ok()?));
         self.begin_events(key, form, filters, after);
         Ok(None)
     }

@@ -9,7 +9,7 @@
 use super::events::{self, Form};
 use crate::Daemon;
 use crate::auth::enforce::FORBIDDEN;
-use crate::outbox::{Asked, Recalled};
+use crate::outbox::{After, Asked, Recalled};
 use crate::slots::Key;
 use crate::stats::Reason;
 use rowcall_wire::Message;
@@ -25,8 +25,8 @@ const INCOMPLETE: &[u8] = b": resumed; of what has waited longest not everything
                             event: gap\ndata:{\"reason\":\"incomplete\"}\n\n";
 
 impl Daemon {
-    /// Begins a stream of these filters, after the event of that id if one is named.
-    pub(super) fn begin_events(&mut self, key: Key, form: Form, filters: Vec<Vec<u8>>, after: Option<u64>) {
+    /// Begins a stream of these filters, after that event if one is named.
+    pub(super) fn begin_events(&mut self, key: Key, form: Form, filters: Vec<Vec<u8>>, after: Option<After>) {
         let now = self.now;
         let Some(visit) = self.visit(key) else { return };
         visit.keep_no_more();
@@ -84,17 +84,17 @@ impl Daemon {
             self.stats.out_bytes += body.len() as u64;
         }
         // The browser is to go on behind all of this, whatever of it was sent: an id without data is only kept.
-        if let (true, Some(last)) = (recalled.more, recalled.events.last()) {
-            bytes.extend_from_slice(format!("id: {}\n\n", last.id).as_bytes());
+        if let Some(last) = &recalled.more {
+            bytes.extend_from_slice(format!("id: {last}\n\n").as_bytes());
         }
         if !recalled.complete {
             bytes.extend_from_slice(INCOMPLETE);
         }
-        if !recalled.more {
+        if recalled.more.is_none() {
             bytes.extend_from_slice(RESUMED);
         }
         self.reply(key, &bytes);
         // The rest is for its next stream, which begins where this one ends.
-        if recalled.more { self.end_stream(key, form) } else { self.go_live(key, form, &filters) }
+        if recalled.more.is_some() { self.end_stream(key, form) } else { self.go_live(key, form, &filters) }
     }
 }

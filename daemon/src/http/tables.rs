@@ -79,12 +79,13 @@ fn inquiry(call: &Call, target: &Target<'_>) -> Result<Inquiry, String> {
     })
 }
 
-/// One event, named by its id and by whom it was given up.
+/// One event, named by its id (and its time, as ids come again) and by whom it was given up.
 fn parked(parameters: &Parameters<'_>) -> Result<Parked, String> {
-    let id = parameters.all("id").next().and_then(|id| id.parse().ok());
+    let id = parameters.all("id").next().map(|id| id.split_once('.').unwrap_or((id, "0")));
+    let id = id.and_then(|(id, stamp)| Some((id.parse().ok()?, stamp.parse().ok()?)));
     let consumer = parameters.all("consumer").next();
     match (id, consumer) {
-        (Some(id), Some(consumer)) => Ok(Parked { id, consumer: consumer.to_owned() }),
+        (Some((id, stamp)), Some(consumer)) => Ok(Parked { id, stamp, consumer: consumer.to_owned() }),
         _ => {
             Err("name an event: ?id=7&consumer=mail; what the outbox has parked is of the consumer \"\""
                 .into())
@@ -119,12 +120,21 @@ mod tests {
 
     #[test]
     fn an_event_is_named_by_its_id_and_its_consumer() {
-        let it = |id, consumer: &str| Parked { id, consumer: consumer.into() };
+        let it = |id, consumer: &str| Parked { id, stamp: 0, consumer: consumer.into() };
+        let one = Parked { stamp: 1_795_531_968_151_202, ..it(7, "mail") };
+        let target = "/parked/drop?id=7.1795531968151202&consumer=mail";
+        assert_eq!(asked(target), Ok(Inquiry::Drop(one)));
         assert_eq!(asked("/outboxz"), Ok(Inquiry::State));
         assert_eq!(asked("/parked"), Ok(Inquiry::List));
         assert_eq!(asked("/parked/retry?id=7&consumer=mail"), Ok(Inquiry::Retry(it(7, "mail"))));
         assert_eq!(asked("/parked/drop?consumer=&id=7"), Ok(Inquiry::Drop(it(7, ""))));
-        for wrong in ["/parked/drop", "/parked/drop?id=7", "/parked/drop?id=-7&consumer=", "/parked?id=7"] {
+        for wrong in [
+            "/parked/drop?id=7.x&consumer=",
+            "/parked/drop",
+            "/parked/drop?id=7",
+            "/parked/drop?id=-7&consumer=",
+            "/parked?id=7",
+        ] {
             assert!(asked(wrong).is_err(), "{wrong}");
         }
     }

@@ -5,7 +5,7 @@
 //! What `rowcall status` and `rowcall parked` say and do, said and done for whoever has no account there. It is
 //! not the reader's connection, so that a lock which a question waits for keeps no event waiting.
 
-use super::desk::{Desk, Inquiry, News, Parked, Question, Told};
+use super::desk::{Desk, Inquiry, News, Parked, Question, STAMP, Told};
 use super::ledger::{number, text};
 use super::server::{Settings, prepare};
 use rowcall_mysql::{Connection, Error, Options, Row as Values};
@@ -87,10 +87,11 @@ impl Clerk {
             Inquiry::Retry(parked) | Inquiry::Drop(parked) => {
                 let it = condition(parked);
                 let rows = connection.query(format!("SELECT subject FROM rowcall.parked WHERE {it}"))?.rows;
-                let Some(row) = rows.into_iter().next() else { return Ok(Told::Done(0)) };
-                let subject = row.into_iter().next().flatten().unwrap_or_default();
+                let subject = |row: &Values| row.first().cloned().flatten().unwrap_or_default();
+                let may_see = |row| question.rights.may_see(&subject(row));
                 match &question.inquiry {
-                    _ if !question.rights.may_see(&subject) => Ok(Told::Forbidden),
+                    _ if rows.is_empty() => Ok(Told::Done(0)),
+                    _ if !rows.iter().all(may_see) => Ok(Told::Forbidden),
                     Inquiry::Drop(_) => drop_parked(connection, &it).map(Told::Done),
                     _ => ask_for_retry(connection, parked, &it).map(Told::Done),
                 }
@@ -114,9 +115,11 @@ fn ask_for_retry(connection: &mut Connection, parked: &Parked, it: &str) -> Resu
         return Ok(0);
     }
     connection.query(format!(
-        "INSERT IGNORE INTO rowcall.retries (id, consumer) SELECT id, consumer FROM rowcall.parked WHERE {it}"
+        "INSERT IGNORE INTO rowcall.retries (id, consumer, stamp) \
+         SELECT id, consumer, {STAMP} FROM rowcall.parked WHERE {it}"
     ))?;
-    Ok(1)
+    let asked = connection.value(format!("SELECT COUNT(*) FROM rowcall.parked WHERE {it}"))?;
+    Ok(asked.and_then(|asked| asked.parse().ok()).unwrap_or_default())
 }
 
 fn drop_parked(connection: &mut Connection, it: &str) -> Result<u64, Error> {
@@ -125,7 +128,8 @@ fn drop_parked(connection: &mut Connection, it: &str) -> Result<u64, Error> {
 
 /// The column itself does not tell upper case from lower case, names do. The id alone finds the row.
 fn condition(parked: &Parked) -> String {
-    format!("id = {} AND CAST(consumer AS BINARY) = {}", parked.id, hex(&parked.consumer))
+    let of_stamp = parked.of_stamp();
+    format!("id = {} AND CAST(consumer AS BINARY) = {}{of_stamp}", parked.id, hex(&parked.consumer))
 }
 
 /// Bytes as SQL, whatever they are.
@@ -172,7 +176,7 @@ fn list(connection: &mut Connection) -> Result<Told, Error> {
     let rows = connection
         .query(format!(
             "SELECT subject, id, consumer, reason, created_at, parked_at, LEFT(history, {SHOWN_MAX}), \
-             LEFT(headers, {SHOWN_MAX}), LEFT(payload, {SHOWN_MAX}), LENGTH(payload) FROM rowcall.parked \
+             LEFT(headers, {SHOWN_MAX}), LEFT(payload, {SHOWN_MAX}), LENGTH(payload), {STAMP} FROM rowcall.parked \
              ORDER BY id DESC, consumer DESC LIMIT {LISTED_MAX}"
         ))?
         .rows;
@@ -198,5 +202,6 @@ fn parked(row: &Values) -> Value {
         "headers": or_null(7),
         "payload": or_null(8),
         "payload_bytes": number(row, 9),
+        "stamp": number(row, 10),
     })
 }

@@ -4,14 +4,16 @@
 //! all sides know; what they do with it stands in outbox.rs, outbox/workers.rs, outbox/reader.rs,
 //! outbox/ledger.rs and outbox/clerk.rs.
 
+mod after;
 mod papers;
 
 use super::event::Event;
 use super::window::Tally;
 use crate::slots::Key;
+pub(crate) use after::After;
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-pub(super) use papers::{Fate, Loaded, News, Note, Question, Recall, Want, Woken};
+pub(super) use papers::{Fate, Loaded, News, Note, Question, Recall, STAMP, Want, Woken};
 pub(crate) use papers::{Inquiry, Parked, Phase, Recalled, Told};
 use rowcall_wire::rule::Rule;
 use std::collections::{HashMap, VecDeque};

@@ -5,9 +5,10 @@ use super::receipt::DELIVERIES;
 use crate::auth::enforce::FORBIDDEN;
 use rowcall_wire::{headers, subject};
 
-/// The header that holds the row's id.
+/// The header that holds the row's id. It comes again after TRUNCATE, and from other servers.
 pub(crate) const ID: &str = "Rowcall-Id";
-/// The same, under the name by which a JetStream drops repetitions.
+/// The header that holds the event's unique id, `SITE/ID.MICROSECONDS`, which comes again with a true
+/// repetition only. It is the name by which a JetStream drops those.
 pub(crate) const MESSAGE_ID: &str = "Nats-Msg-Id";
 /// The header that holds the server's time when the row was written, in UTC.
 pub(crate) const TIME: &str = "Rowcall-Time";
@@ -28,8 +29,8 @@ pub(crate) struct Event {
     pub(crate) header_len: usize,
     /// The value of its `Rowcall-Key`, if it has one.
     pub(crate) key: Option<Box<[u8]>>,
-    /// When it was written, in microseconds since 1970. With the id it tells this event from one
-    /// that a server, after a crash, gave the same id.
+    /// When it was written, in microseconds since 1970. With the id it tells this event from another
+    /// one that was given the same id: after TRUNCATE, after a crash, on a restored server.
     pub(crate) stamp: i64,
     /// The consumers that it waits for, each with its position there.
     pub(crate) consumers: Vec<(u32, u64)>,
@@ -71,24 +72,30 @@ pub(crate) struct Row<'a> {
     pub(crate) headers: Option<&'a [u8]>,
     /// `YYYY-MM-DD HH:MM:SS.ffffff`, in UTC.
     pub(crate) created_at: &'a [u8],
+    /// Whether the server has kept back what is too large anyway.
+    pub(crate) is_too_large: bool,
 }
 
 impl Row<'_> {
-    /// The message, if it can be published and is not larger than that.
-    pub(crate) fn event(&self, max_payload: usize) -> Result<Event, Flaw> {
+    /// The message of a site, if it can be published and is not larger than that.
+    pub(crate) fn event(&self, site: &str, max_payload: usize) -> Result<Event, Flaw> {
         let subject = self.subject.filter(|subject| subject.len() < SUBJECT_MAX);
         let subject = subject.filter(|subject| subject::publishable(subject).is_ok()).ok_or(Flaw::Subject)?;
         if subject::is_reserved(subject) {
             return Err(Flaw::Forbidden);
         }
+        if self.is_too_large {
+            return Err(Flaw::TooLarge);
+        }
         let payload = self.payload.ok_or(Flaw::NullPayload)?;
         let id = self.id.to_string();
         let time = self.time();
-        let own = [(ID, id.as_bytes()), (MESSAGE_ID, id.as_bytes()), (TIME, &time)];
+        let stamp = stamp(&time);
+        let unique = format!("{site}/{id}.{stamp}");
+        let own = [(ID, id.as_bytes()), (MESSAGE_ID, unique.as_bytes()), (TIME, &time)];
         let given = given(self.headers.unwrap_or_default())?;
         let key = given.iter().find(|(name, _)| name.eq_ignore_ascii_case(KEY.as_bytes()));
         let key = key.map(|&(_, value)| value.into());
-        let stamp = stamp(&time);
         let pairs = own.map(|(name, value)| (name.as_bytes(), value)).into_iter().chain(given);
         let mut body = Vec::with_capacity(HEADERS_USUAL + payload.len());
         let header_len = headers::block(&mut body, pairs);
@@ -128,7 +135,7 @@ fn stamp(time: &[u8]) -> i64 {
 const SUBJECT_MAX: usize = 4000;
 
 /// Room for the headers that every event has.
-const HEADERS_USUAL: usize = 160;
+const HEADERS_USUAL: usize = 200;
 
 /// A header's name and value.
 type Pair<'a> = (&'a [u8], &'a [u8]);
@@ -162,13 +169,14 @@ mod tests {
         payload: Some(b"hello"),
         headers: None,
         created_at: b"2026-11-24 14:52:48.151202",
+        is_too_large: false,
     };
 
     #[test]
     fn a_row_becomes_a_message() {
-        let event = Row { headers: Some(b"A: b\r\nRowcall-Key: k\n"), ..ROW }.event(1000).unwrap();
-        let block = "NATS/1.0\r\nRowcall-Id: 7\r\nNats-Msg-Id: 7\r\nRowcall-Time: 2026-11-24T14:52:48.151202Z\r\n\
-                     A: b\r\nRowcall-Key: k\r\n\r\n";
+        let event = Row { headers: Some(b"A: b\r\nRowcall-Key: k\n"), ..ROW }.event("shop", 1000).unwrap();
+        let block = "NATS/1.0\r\nRowcall-Id: 7\r\nNats-Msg-Id: shop/7.1795531968151202\r\n\
+                     Rowcall-Time: 2026-11-24T14:52:48.151202Z\r\nA: b\r\nRowcall-Key: k\r\n\r\n";
         assert_eq!(String::from_utf8_lossy(&event.body), format!("{block}hello"));
         assert_eq!((event.id, event.header_len, event.subject.as_slice()), (7, block.len(), &b"a.b"[..]));
         assert_eq!((event.key.as_deref(), event.stamp), (Some(&b"k"[..]), 1_795_531_968_151_202));
@@ -176,13 +184,14 @@ mod tests {
 
     #[test]
     fn what_can_never_be_published_is_said() {
-        let flaw = |row: Row<'_>| row.event(1000).unwrap_err();
+        let flaw = |row: Row<'_>| row.event("shop", 1000).unwrap_err();
         assert_eq!(flaw(Row { subject: None, ..ROW }), Flaw::Subject);
         assert_eq!(flaw(Row { subject: Some(b"a..b"), ..ROW }), Flaw::Subject);
         assert_eq!(flaw(Row { subject: Some(&[b'a'; 4096]), ..ROW }), Flaw::Subject);
         assert_eq!(flaw(Row { subject: Some(b"rowcall.consumer.mail"), ..ROW }), Flaw::Forbidden);
         assert_eq!(flaw(Row { payload: None, ..ROW }), Flaw::NullPayload);
         assert_eq!(flaw(Row { payload: Some(&[0; 1000]), ..ROW }), Flaw::TooLarge);
+        assert_eq!(flaw(Row { payload: None, is_too_large: true, ..ROW }), Flaw::TooLarge);
         for headers in [
             "A",
             "A b: c",

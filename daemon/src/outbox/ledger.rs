@@ -8,7 +8,7 @@ mod parking;
 mod recall;
 mod upkeep;
 
-use super::desk::{Desk, Fate, Loaded, News, Note, Want};
+use super::desk::{Desk, Fate, Loaded, News, Note, Parked, Want};
 use super::event::{Event, Flaw, Row};
 use super::held::Held;
 use super::portion::{BYTES_MAX, Portion};
@@ -33,6 +33,8 @@ struct Consumer {
 
 /// The consumers of one connection, and the next position.
 pub(super) struct Ledger {
+    /// What unique ids begin with.
+    pub(super) site: String,
     consumers: Vec<Consumer>,
     position: u64,
     /// Consumers that are gone and whose rows are still there.
@@ -52,17 +54,18 @@ pub(super) struct Ledger {
     /// The last look at the consumers left something to be done again.
     looks_again: bool,
     /// The retry that the server refused last: the next one is behind it.
-    refused: Option<(u64, String)>,
+    refused: Option<Parked>,
 }
 
 impl Ledger {
     /// Nothing is known yet but where positions go on.
-    pub(super) fn open(connection: &mut Connection) -> Result<Ledger, Error> {
+    pub(super) fn open(connection: &mut Connection, site: String) -> Result<Ledger, Error> {
         let rows =
             connection.query("SELECT consumer, MAX(position) FROM rowcall.pending GROUP BY consumer")?.rows;
         let position = rows.iter().map(|row| number(row, 1)).max().unwrap_or_default() + 1;
         let orphans = rows.iter().map(|row| number(row, 0) as u32).collect();
         Ok(Ledger {
+            site,
             consumers: Vec::new(),
             position,
             orphans,
@@ -97,8 +100,10 @@ impl Ledger {
     }
 
     /// The statements that copy these events to where their consumers have them; none if nobody waits
-    /// for any.
-    pub(super) fn copies(&self, events: &[Event]) -> Vec<String> {
+    /// for any. What the last look at the whole outbox, so long ago, has not
+    /// seen was committed since.
+    pub(super) fn copies(&self, events: &[Event], looked: Option<Duration>) -> Vec<String> {
+        let uncommitted = uncommitted(looked);
         let mut counts: HashMap<u32, usize> = HashMap::new();
         let mut list = Vec::new();
         for event in events {
@@ -109,8 +114,9 @@ impl Ledger {
         }
         let copies = list.chunks(PLACES_MAX).map(|list| {
             format!(
-                "INSERT INTO rowcall.pending (consumer, position, id, subject, payload, headers, created_at) \
-                 SELECT d.consumer, d.position, o.id, o.subject, o.payload, o.headers, o.created_at \
+                "INSERT INTO rowcall.pending \
+                 (consumer, position, id, subject, payload, headers, created_at, uncommitted_us) \
+                 SELECT d.consumer, d.position, o.id, o.subject, o.payload, o.headers, o.created_at, {uncommitted} \
                  FROM {} STRAIGHT_JOIN rowcall.outbox AS o FORCE INDEX (PRIMARY) ON o.id = d.id",
                 places(list)
             )
@@ -170,7 +176,7 @@ impl Ledger {
         let (mut events, mut flawed, mut rows, mut bytes) = (Vec::new(), Vec::new(), 0, 0);
         connection.each_row(sql, |row| {
             rows += 1;
-            match loaded(row, max_payload) {
+            match loaded(row, &self.site, max_payload) {
                 Ok(loaded) => {
                     bytes += loaded.event.body.len();
                     events.push(loaded);
@@ -285,6 +291,19 @@ impl Open {
 /// Bytes of an event's history; its end is kept.
 const HISTORY_MAX: usize = 8000;
 
+/// Microseconds from an event's created_at until it was committed, as SQL: not before the last look at
+/// the whole outbox, so long ago, and not after now, whatever a session's clock said.
+fn uncommitted(looked: Option<Duration>) -> String {
+    let age = "TIMESTAMPDIFF(MICROSECOND, o.created_at, UTC_TIMESTAMP(6))";
+    match looked {
+        Some(looked) => format!("GREATEST({age} - {}, LEAST({age}, 0))", looked.as_micros()),
+        None => format!("LEAST({age}, 0)"),
+    }
+}
+
+/// When an event was committed, as far as that is known, as SQL: its age counts from then.
+const COMMITTED_AT: &str = "created_at + INTERVAL uncommitted_us MICROSECOND";
+
 /// What joins a place in a list with its row: all three, so that an old note never means another event.
 const SAME: &str = "p.consumer = d.consumer AND p.position = d.position AND p.id = d.id";
 
@@ -321,7 +340,7 @@ fn history(delivery: &str, why: &str) -> String {
 }
 
 /// A row of `pending`; or its place, and why it cannot be delivered any more.
-fn loaded(row: &[Option<&[u8]>], max_payload: usize) -> Result<Loaded, (u64, u64, Flaw)> {
+fn loaded(row: &[Option<&[u8]>], site: &str, max_payload: usize) -> Result<Loaded, (u64, u64, Flaw)> {
     let &[position, id, subject, payload, headers, created_at, deliveries, due] = row else {
         return Err((0, 0, Flaw::Subject));
     };
@@ -329,8 +348,8 @@ fn loaded(row: &[Option<&[u8]>], max_payload: usize) -> Result<Loaded, (u64, u64
     let natural = |value| number(value).unwrap_or_default().unsigned_abs();
     let (position, id) = (natural(position), natural(id));
     let created_at = created_at.unwrap_or_default();
-    let event = Row { id, subject, payload, headers, created_at }
-        .event(max_payload)
+    let event = Row { id, subject, payload, headers, created_at, is_too_large: false }
+        .event(site, max_payload)
         .map_err(|flaw| (position, id, flaw))?;
     let pause = number(due).map(|due| Duration::from_micros(due.max(0).unsigned_abs()));
     Ok(Loaded {

@@ -10,7 +10,8 @@ use super::ledger::Ledger;
 use super::portion::{BYTES_MAX, Portion};
 use super::sabotage::Sabotage;
 use super::server::{
-    check, check_writable, is_of_the_schema, prepare, still_here, still_writable, tell_durability,
+    check, check_writable, is_of_the_schema, last_look, prepare, site, still_here, still_writable,
+    tell_durability,
 };
 use super::statements;
 use super::transaction::{all_at_once, in_transaction};
@@ -47,6 +48,8 @@ pub(super) struct Reader {
     pub(super) batch_max: usize,
     /// How many rows to read next.
     pub(super) portion: Cell<Portion>,
+    /// When it last began to look at the whole outbox: what it finds later was committed since.
+    pub(super) looked: Cell<Option<Instant>>,
     /// Nothing, but in tests.
     pub(super) sabotage: Sabotage,
 }
@@ -110,7 +113,12 @@ impl Reader {
         check_writable(&mut connection)?;
         self.say(Phase::Reading);
         tell_durability(&mut connection, logs_statements)?;
-        let mut ledger = Ledger::open(&mut connection)?;
+        if self.looked.get().is_none() {
+            let ago = last_look(&mut connection)?;
+            self.looked.set(ago.and_then(|ago| Instant::now().checked_sub(ago)));
+        }
+        let site = site(&mut connection)?;
+        let mut ledger = Ledger::open(&mut connection, site)?;
         let mut work = Work {
             connection: &mut connection,
             ledger: &mut ledger,
@@ -190,6 +198,7 @@ impl Reader {
 
     /// Hands on what was found, or waits for something to be found. Says no if the daemon leaves.
     fn go_on(&self, work: &mut Work<'_>, mut found: Found) -> Result<bool, Trouble> {
+        let looked = found.looked.or(self.looked.get());
         self.sabotage.skim(&mut found.events);
         work.ledger.assign(&mut found.events);
         let has_news = !found.events.is_empty() || (!found.flawed.is_empty() && !work.held.is_full());
@@ -200,8 +209,12 @@ impl Reader {
         }
         if has_news {
             work.look = LOOK_FOUND;
-            return self.hand_on(work, found.events);
+            let goes_on = self.hand_on(work, found.events)?;
+            // Not before: of what was found, all that is known is that the look before did not see it.
+            self.looked.set(looked);
+            return Ok(goes_on);
         }
+        self.looked.set(looked);
         match self.desk.wait(work.look) {
             Woken::Leaving => return Ok(false),
             Woken::Poked => work.look = LOOK_POKED,
@@ -217,26 +230,31 @@ impl Reader {
     /// each look reaches no further than the read before it.
     fn read(&self, work: &mut Work<'_>) -> Result<Found, Error> {
         let held: Vec<u64> = work.held.iter().map(|&(id, _)| id).collect();
-        let mut found = self.read_until(work.connection, u64::MAX, &held)?;
+        let began = Instant::now();
+        let mut found = self.read_until(work, u64::MAX, &held)?;
+        let looked = found.is_whole.then_some(began);
         while !found.is_empty() {
             let count = work.connection.value(statements::count(found.last, &held))?;
             if count == Some(found.rows().to_string()) {
                 break;
             }
-            found = self.read_until(work.connection, found.last, &held)?;
+            found = self.read_until(work, found.last, &held)?;
         }
-        Ok(found)
+        Ok(Found { looked, ..found })
     }
 
-    fn read_until(&self, connection: &mut Connection, last: u64, held: &[u64]) -> Result<Found, Error> {
-        let mut found = Found::default();
+    fn read_until(&self, work: &mut Work<'_>, last: u64, held: &[u64]) -> Result<Found, Error> {
+        let (mut found, limit) = (Found::default(), self.portion.get().rows());
         let bytes_max = self.batch_max.min(BYTES_MAX);
         let rule = self.desk.rule();
-        connection.each_row(statements::read(last, held, self.portion.get().rows()), |row| {
-            found.add(row, self.max_payload, &rule);
+        let Work { connection, ledger, .. } = work;
+        connection.each_row(statements::read(last, held, limit, self.max_payload), |row| {
+            found.add(row, &ledger.site, self.max_payload, &rule);
             if found.bytes < bytes_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        self.portion.set(self.portion.get().after(found.rows(), found.bytes < bytes_max));
+        let fitted = found.bytes < bytes_max;
+        found.is_whole = fitted && found.rows() < limit;
+        self.portion.set(self.portion.get().after(found.rows(), fitted));
         Ok(found)
     }
 
@@ -247,7 +265,7 @@ impl Reader {
         if ids.is_empty() {
             return Ok(true);
         }
-        let mut statements = work.ledger.copies(&events);
+        let mut statements = work.ledger.copies(&events, self.looked.get().map(|looked| looked.elapsed()));
         self.sabotage.before(work.connection, &ids)?;
         if !self.desk.put(events) {
             return Ok(false);

@@ -67,6 +67,44 @@ pub(super) fn is_of_the_schema(error: &Error) -> bool {
     OF_THE_SCHEMA.contains(&error.number)
 }
 
+/// The site that unique ids begin with; a restored dump may lack it, and is given one.
+pub(super) fn site(connection: &mut Connection) -> Result<String, Trouble> {
+    let name = match connection.value(statements::SITE)? {
+        Some(name) => name,
+        None => {
+            let name = new_site()?;
+            connection.query(statements::name_site(&name))?;
+            tracing::warn!(site = name, "outbox: the schema had no site; it has this one now");
+            name
+        }
+    };
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if name.is_empty() || !name.bytes().all(fine) {
+        return Err(Trouble::Refused(format!(
+            "rowcall.site has the name {name:?}, which is none (letters, digits, - and _): \
+             `rowcall install --outbox FILE --site NAME` sets it"
+        )));
+    }
+    Ok(name)
+}
+
+/// A name that no other site has.
+fn new_site() -> Result<String, Trouble> {
+    let random = getrandom::u64();
+    random.map(|number| format!("{number:016x}")).map_err(|error| {
+        Trouble::Refused(format!(
+            "rowcall.site is empty, and there is no randomness to name it ({error}): \
+             `rowcall install --outbox FILE --site NAME` sets it"
+        ))
+    })
+}
+
+/// How long ago a daemon has looked at the outbox, at the most, as far as the tables say.
+pub(super) fn last_look(connection: &mut Connection) -> Result<Option<Duration>, Error> {
+    let since = connection.value(statements::LOOKED)?;
+    Ok(since.and_then(|since| since.parse().ok()).map(Duration::from_micros))
+}
+
 pub(super) fn check_writable(connection: &mut Connection) -> Result<(), Trouble> {
     match connection.value(statements::READ_ONLY)?.as_deref() {
         Some("0" | "OFF") => Ok(()),

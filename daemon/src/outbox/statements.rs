@@ -42,6 +42,19 @@ pub(super) const EDITION_HERE: &str = "SELECT number FROM rowcall.edition";
 pub(super) const ENGINE_HERE: &str =
     "SELECT engine FROM information_schema.tables WHERE table_schema = 'rowcall' AND table_name = 'outbox'";
 
+/// The first part of every event's unique id.
+pub(super) const SITE: &str = "SELECT name FROM rowcall.site";
+
+/// Names the site where a dump without that row was restored, or it was deleted.
+pub(super) fn name_site(name: &str) -> String {
+    format!("INSERT INTO rowcall.site (name) VALUES ('{name}')")
+}
+
+/// Microseconds since a daemon wrote down that it is there: its latest look at the outbox was not
+/// much earlier.
+pub(super) const LOOKED: &str = "SELECT TIMESTAMPDIFF(MICROSECOND, refreshed_at, UTC_TIMESTAMP(6)) \
+                                 FROM rowcall.status WHERE consumer = ''";
+
 /// Whether the server takes writes. A replica has the same rows, and its source's daemon reads them.
 pub(super) const READ_ONLY: &str = "SELECT @@global.read_only";
 
@@ -55,15 +68,21 @@ pub(super) const BINLOG_FORMAT: &str = "SHOW GLOBAL VARIABLES WHERE variable_nam
 /// The tables' columns, without a row of them.
 pub(super) const COLUMNS: [&str; 2] = [
     "SELECT id, subject, payload, headers, created_at FROM rowcall.outbox LIMIT 0",
-    "SELECT consumer, position, id, subject, payload, headers, created_at, deliveries, due_at, history \
+    "SELECT consumer, position, id, subject, payload, headers, created_at, uncommitted_us, deliveries, due_at, history \
      FROM rowcall.pending LIMIT 0",
 ];
 
 /// The oldest rows that are committed, whichever transactions committed first, up to this one and
-/// without those that are held.
-pub(super) fn read(last: u64, held: &[u64], limit: usize) -> String {
+/// without those that are held. Payloads and headers that are too large anyway stay where they are:
+/// together they may have 2 GiB, twice what a client can receive.
+pub(super) fn read(last: u64, held: &[u64], limit: usize, max_payload: usize) -> String {
+    let fitting = |column: &str| format!("IF(LENGTH({column}) > {max_payload}, NULL, {column})");
     format!(
-        "SELECT id, subject, payload, headers, created_at FROM rowcall.outbox WHERE id <= {last}{} ORDER BY id LIMIT {limit}",
+        "SELECT id, subject, {}, {}, created_at, \
+         LENGTH(payload) > {max_payload} OR LENGTH(headers) > {max_payload} \
+         FROM rowcall.outbox WHERE id <= {last}{} ORDER BY id LIMIT {limit}",
+        fitting("payload"),
+        fitting("headers"),
         without(held)
     )
 }

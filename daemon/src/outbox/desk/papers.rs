@@ -2,6 +2,7 @@
 
 use super::super::event::Event;
 use super::super::window::Settings;
+use super::After;
 use crate::auth::permissions::Rights;
 use crate::publish::Asker;
 use crate::slots::Key;
@@ -52,12 +53,27 @@ pub(crate) enum Inquiry {
     Drop(Parked),
 }
 
-/// One parked event: who has given it up, nobody being the outbox itself.
+/// One parked event, or all of an id: who has given it up, nobody being the outbox itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Parked {
     pub(crate) id: u64,
+    /// When it was written, in microseconds since 1970; 0 for all of that id.
+    pub(crate) stamp: u64,
     pub(crate) consumer: String,
 }
+
+impl Parked {
+    /// The condition for its time, behind another condition, as SQL.
+    pub(in crate::outbox) fn of_stamp(&self) -> String {
+        match self.stamp {
+            0 => String::new(),
+            stamp => format!(" AND {STAMP} = {stamp}"),
+        }
+    }
+}
+
+/// When an event was written, in microseconds since 1970, as SQL, whatever the session's time zone.
+pub(in crate::outbox) const STAMP: &str = "CAST(UNIX_TIMESTAMP(created_at) * 1000000 AS UNSIGNED)";
 
 /// What is answered.
 #[derive(Clone)]
@@ -74,20 +90,20 @@ pub(crate) enum Told {
     Done(u64),
 }
 
-/// Someone wants to hear what he may have missed: what still waits, has an id above this one, and a
+/// Someone wants to hear what he may have missed: what still waits, comes after this event, and has a
 /// subject that one of these filters matches.
 pub(in crate::outbox) struct Recall {
     pub(in crate::outbox) client: Key,
-    pub(in crate::outbox) after: u64,
+    pub(in crate::outbox) after: After,
     pub(in crate::outbox) filters: Vec<Vec<u8>>,
 }
 
-/// What was found of it, by id.
+/// What was found of it, in the order in which it was read.
 pub(crate) struct Recalled {
     pub(crate) client: Key,
     pub(crate) events: Vec<Event>,
-    /// Whether there is more, with higher ids.
-    pub(crate) more: bool,
+    /// Where to go on, if there is more.
+    pub(crate) more: Option<String>,
     /// Whether everything was looked at that has waited for long.
     pub(crate) complete: bool,
 }

@@ -73,18 +73,13 @@ impl Ledger {
         let Some(consumer) = self.consumer(note.consumer) else { return Ok(()) };
         let (name, history) =
             (quoted(&consumer.settings.name), history(&deliveries.to_string(), &quoted(why)));
-        let placed = connection.query(format!(
-            "REPLACE INTO rowcall.parked (id, consumer, subject, payload, headers, created_at, reason, history) \
-             SELECT id, {name}, subject, payload, headers, created_at, '{reason}', {history} \
+        connection.query(format!(
+            "REPLACE INTO rowcall.parked \
+             (id, consumer, subject, payload, headers, created_at, uncommitted_us, reason, history) \
+             SELECT id, {name}, subject, payload, headers, created_at, uncommitted_us, '{reason}', {history} \
              FROM rowcall.pending WHERE {}",
             place(note)
         ))?;
-        if placed.affected > 1 {
-            tracing::warn!(
-                id = note.id,
-                "it took the place of an earlier event of this id, from before a crash of the server"
-            );
-        }
         let gone = connection.query(format!("DELETE FROM rowcall.pending WHERE {}", place(note)))?.affected;
         self.recount(connection, note.consumer, gone, "parked")?;
         tracing::warn!(

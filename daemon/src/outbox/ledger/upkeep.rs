@@ -1,8 +1,8 @@
 //! What is looked after every second: what is too old or too much, what shall be tried again, and what
 //! the table `status` tells of it all. What happens to single events stands in outbox/ledger.rs.
 
-use super::{Consumer, Ledger, delete, number, text, triple};
-use crate::outbox::desk::{Desk, News};
+use super::{COMMITTED_AT, Consumer, Ledger, delete, number, text, triple};
+use crate::outbox::desk::{Desk, News, Parked};
 use crate::outbox::portion::ROWS_MAX;
 use crate::outbox::transaction::in_transaction;
 use crate::outbox::window::{Settings, Tally};
@@ -47,7 +47,7 @@ impl Ledger {
         let age = if *max_age_s == 0 { u64::from(u32::MAX) } else { *max_age_s };
         let rows = connection
             .query(format!(
-                "SELECT consumer, position, id, created_at < UTC_TIMESTAMP(6) - INTERVAL {age} SECOND \
+                "SELECT consumer, position, id, {COMMITTED_AT} < UTC_TIMESTAMP(6) - INTERVAL {age} SECOND \
                  FROM rowcall.pending WHERE consumer = {id} ORDER BY position LIMIT {ROWS_MAX}"
             ))?
             .rows;
@@ -73,23 +73,25 @@ impl Ledger {
     /// Does what is asked for in `retries`. One that the server refuses stays there, and those behind it come
     /// first the next time.
     fn retry(&mut self, connection: &mut Connection, desk: &Desk) -> Result<(), Error> {
-        let behind = self.refused.take().map_or(String::new(), |(id, name)| {
-            format!("WHERE id > {id} OR (id = {id} AND consumer > {}) ", quoted(&name))
+        let behind = self.refused.take().map_or(String::new(), |Parked { id, consumer, stamp }| {
+            let consumer = quoted(&consumer);
+            format!("WHERE (id, consumer, stamp) > ({id}, {consumer}, {stamp}) ")
         });
         let rows = connection
             .query(format!(
-                "SELECT id, consumer FROM rowcall.retries {behind}ORDER BY id, consumer LIMIT {ROWS_MAX}"
+                "SELECT id, consumer, stamp FROM rowcall.retries {behind}ORDER BY id, consumer, stamp LIMIT {ROWS_MAX}"
             ))?
             .rows;
         let mut names = HashSet::new();
         let mut done = Ok(());
-        for (id, name) in rows.iter().map(|row| (number(row, 0), text(row, 1))) {
-            done = in_transaction(connection, |connection| self.retry_one(connection, id, &name));
+        for row in rows {
+            let parked = Parked { id: number(&row, 0), consumer: text(&row, 1), stamp: number(&row, 2) };
+            done = in_transaction(connection, |connection| self.retry_one(connection, &parked));
             if done.is_err() {
-                self.refused = Some((id, name));
+                self.refused = Some(parked);
                 break;
             }
-            names.insert(name);
+            names.insert(parked.consumer);
         }
         for Consumer { settings, .. } in self.consumers.iter().filter(|it| names.contains(&it.settings.name))
         {
@@ -98,13 +100,19 @@ impl Ledger {
         done
     }
 
-    /// Moves a parked event back to where it came from, if that is still there.
-    fn retry_one(&mut self, connection: &mut Connection, id: u64, name: &str) -> Result<(), Error> {
-        let it = format!("id = {id} AND consumer = {}", quoted(name));
+    /// Moves a parked event back to where it came from, if that is still there; or all of an id.
+    fn retry_one(&mut self, connection: &mut Connection, parked: &Parked) -> Result<(), Error> {
+        let (id, name) = (parked.id, parked.consumer.as_str());
         let known = self.consumers.iter().find(|consumer| consumer.settings.name == name).cloned();
         if known.is_some() || name.is_empty() {
-            let moved = self.bring_back(connection, &it, known.as_ref())?;
-            if moved == 0 {
+            let of_id = format!("id = {id} AND consumer = {}{}", quoted(name), parked.of_stamp());
+            let all = connection.query(format!("SELECT created_at FROM rowcall.parked WHERE {of_id}"))?.rows;
+            let mut moved = 0;
+            for time in all.iter().map(|row| quoted(&text(row, 0))) {
+                let it = format!("id = {id} AND consumer = {} AND created_at = {time}", quoted(name));
+                moved += self.bring_back(connection, &it, known.as_ref())?;
+            }
+            if moved < all.len().max(1) as u64 {
                 tracing::warn!(
                     id,
                     consumer = name,
@@ -112,6 +120,7 @@ impl Ledger {
                 );
             }
         }
+        let it = format!("id = {id} AND consumer = {} AND stamp = {}", quoted(name), parked.stamp);
         connection.query(format!("DELETE FROM rowcall.retries WHERE {it}")).map(drop)
     }
 
@@ -202,8 +211,9 @@ const BACK_TO_OUTBOX: &str = "INSERT INTO rowcall.outbox (subject, payload, head
 
 fn back_to(consumer: &Consumer, position: u64) -> String {
     format!(
-        "INSERT INTO rowcall.pending (consumer, position, id, subject, payload, headers, created_at, history) \
-         SELECT {}, {position}, id, subject, payload, headers, created_at, history",
+        "INSERT INTO rowcall.pending \
+         (consumer, position, id, subject, payload, headers, created_at, uncommitted_us, history) \
+         SELECT {}, {position}, id, subject, payload, headers, created_at, uncommitted_us, history",
         consumer.settings.id
     )
 }
@@ -212,7 +222,7 @@ fn back_to(consumer: &Consumer, position: u64) -> String {
 fn young(consumer: Option<&Consumer>) -> String {
     match consumer.map(|consumer| consumer.max_age_s) {
         None | Some(0) => String::new(),
-        Some(age) => format!(" AND created_at >= UTC_TIMESTAMP(6) - INTERVAL {age} SECOND"),
+        Some(age) => format!(" AND {COMMITTED_AT} >= UTC_TIMESTAMP(6) - INTERVAL {age} SECOND"),
     }
 }
 
