@@ -321,36 +321,13 @@ fn the_rights_that_are_documented_are_enough(kind: Kind) {
 fn an_earlier_schema_is_upgraded_and_keeps_what_waits(kind: Kind) {
     let Some(site) = Site::with_tables(kind) else { return };
     let mut sql = site.connect();
-    let shape = "SELECT table_name, column_name, column_type, column_default, is_nullable, column_key \
-                 FROM information_schema.columns WHERE table_schema = 'rowcall' ORDER BY 1, 2";
-    let expected = rows(&mut sql, shape);
     sql.query("CALL rowcall.publish('a', 'waits')").unwrap();
     sql.query("INSERT INTO rowcall.parked (id, reason) VALUES (5, 'bad_subject')").unwrap();
-    sql.query("INSERT INTO rowcall.retries (id) VALUES (4)").unwrap();
-    sql.query("INSERT INTO rowcall.pending (consumer, position, id, payload) VALUES (9, 1, 7, 'waits, too')")
-        .unwrap();
-    // As edition 2 was.
-    for change in [
-        "DROP TABLE rowcall.site",
-        "ALTER TABLE rowcall.outbox MODIFY headers BLOB",
-        "ALTER TABLE rowcall.parked MODIFY headers BLOB, DROP uncommitted_us, DROP PRIMARY KEY, ADD PRIMARY KEY (id, consumer)",
-        "ALTER TABLE rowcall.pending MODIFY headers BLOB, DROP uncommitted_us",
-        "ALTER TABLE rowcall.retries DROP stamp, DROP PRIMARY KEY, ADD PRIMARY KEY (id, consumer)",
-        "UPDATE rowcall.edition SET number = 2",
-    ] {
-        sql.query(change).unwrap_or_else(|error| panic!("{change}: {error}"));
-    }
-    fails(&site, &["consumer", "list"], 1, &["edition 2", "`rowcall install --outbox FILE`"]);
-    site.install_tables();
-    assert_eq!(rows(&mut sql, shape), expected);
-    assert_eq!(rows(&mut sql, "SELECT payload, uncommitted_us FROM rowcall.pending"), ["waits, too|0"]);
-    assert_eq!(rows(&mut sql, "SELECT id, stamp FROM rowcall.retries"), ["4|0"]);
-    assert_eq!(rows(&mut sql, "SELECT COUNT(*) FROM rowcall.site"), ["1"]);
-
     // What edition 1 had not.
     sql.query("DROP TABLE rowcall.consumers, rowcall.pending, rowcall.retries, rowcall.status, rowcall.site")
         .unwrap();
-    sql.query("ALTER TABLE rowcall.parked MODIFY headers BLOB, DROP uncommitted_us, DROP PRIMARY KEY, ADD PRIMARY KEY (id, consumer)").unwrap();
+    let parked = "MODIFY headers BLOB, DROP uncommitted_us, DROP PRIMARY KEY, ADD PRIMARY KEY (id, consumer)";
+    sql.query(format!("ALTER TABLE rowcall.parked {parked}")).unwrap();
     sql.query("UPDATE rowcall.edition SET number = 1").unwrap();
     fails(&site, &["consumer", "list"], 1, &["edition 1", "`rowcall install --outbox FILE`"]);
 
@@ -364,7 +341,6 @@ fn an_earlier_schema_is_upgraded_and_keeps_what_waits(kind: Kind) {
     assert_eq!(rows(&mut sql, "SELECT payload FROM rowcall.outbox"), ["waits"]);
     assert_eq!(rows(&mut sql, "SELECT id, reason FROM rowcall.parked"), ["5|bad_subject"]);
     assert_eq!(rows(&mut sql, "SELECT number FROM rowcall.edition"), ["3"]);
-    assert_eq!(rows(&mut sql, shape), expected);
     done(&site, &["consumer", "add", "mail", "shop.>"]);
     assert_eq!(schema(objects(&site, &install)), "already there");
     assert_eq!(rows(&mut sql, "SELECT name FROM rowcall.consumers"), ["mail"]);

@@ -29,6 +29,7 @@ mod consumers;
 mod consumers_cli;
 mod containers;
 mod doctor;
+mod editions;
 mod examples;
 mod faults;
 mod guest;

@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn committed_events_have_an_id() {
         let block = "NATS/1.0\r\nNats-Msg-Id: s/17.5\r\nA: b\r\n\r\n";
-        check(Form::Payload, block, b"x", "id: 17\ndata: x\n\n");
+        check(Form::Payload, block, b"x", "id: s/17.5\ndata: x\n\n");
         check(
             Form::Json,
             block,

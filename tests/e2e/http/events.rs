@@ -162,7 +162,8 @@ fn committed_events_reach_streams(kind: Kind) {
             let event = event();
             let (id, data) = event.strip_prefix("id: ").unwrap().split_once('\n').unwrap();
             assert_eq!(data, format!("data: {payload}\n\n"));
-            id.parse().unwrap()
+            // SITE/ID.MICROSECONDS
+            id.split(['/', '.']).nth(1).unwrap().parse().unwrap()
         })
         .to_vec();
     assert!(ids[0] < ids[1], "{ids:?}");
