@@ -52,6 +52,7 @@ mod protocol;
 mod readme;
 mod replication;
 mod request;
+mod retries;
 mod sabotage;
 mod sessions;
 mod slow_consumers;
