@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 /// Rows that one statement names: some hundred kilobytes of text, far below what a server takes.
 const PLACES_MAX: usize = 5000;
 
+/// The time, as the reader's thread has it.
+type Clock = fn() -> Instant;
+
 /// A consumer as the table has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Consumer {
@@ -142,15 +145,16 @@ impl Ledger {
         connection: &mut Connection,
         desk: &Desk,
         max_payload: usize,
+        clock: Clock,
     ) -> Result<(), Error> {
         desk.take_wants().into_iter().for_each(|want| self.wanted.add(want));
-        while let Some(want) = self.wanted.due(Instant::now()) {
-            let began = Instant::now();
+        while let Some(want) = self.wanted.due(clock()) {
+            let began = clock();
             match self.load(connection, desk, &want, max_payload) {
                 Ok(()) => self.wanted.done(),
                 Err(error) if error.is_lost() || is_of_the_schema(&error) => return Err(error),
                 Err(error) => {
-                    let (now, why, consumer) = (Instant::now(), error.to_string(), want.consumer);
+                    let (now, why, consumer) = (clock(), error.to_string(), want.consumer);
                     if self.wanted.failed(want, &why, now - began, now) {
                         tracing::warn!(consumer, why, "what waits for a consumer cannot be read; it stays");
                     }

@@ -131,7 +131,7 @@ impl Reader {
         // The last answers of workers: the loop has read them, and sends no more.
         self.desk.wait_finished();
         while self.write_notes(&mut work)? {}
-        Ok(work.ledger.park_given_up(work.connection, &self.desk)?)
+        Ok(work.ledger.park_given_up(work.connection, &self.desk, Instant::now)?)
     }
 
     /// Waits until no other daemon reads this outbox. Says no if the daemon leaves meanwhile.
@@ -182,8 +182,8 @@ impl Reader {
             work.swept = Some(Instant::now());
         }
         let Work { connection, ledger, .. } = work;
-        ledger.load_what_is_wanted(connection, &self.desk, self.max_payload)?;
-        ledger.park_given_up(connection, &self.desk)?;
+        ledger.load_what_is_wanted(connection, &self.desk, self.max_payload, Instant::now)?;
+        ledger.park_given_up(connection, &self.desk, Instant::now)?;
         if let Some(recall) = self.desk.take_recall() {
             ledger.recall(connection, &self.desk, &recall, self.max_payload)?;
         }
@@ -336,7 +336,7 @@ impl Reader {
         }
         let notes = self.desk.take_notes();
         let any = !notes.is_empty();
-        let notes = work.ledger.take_given_up(notes);
+        let notes = work.ledger.take_given_up(notes, Instant::now);
         if notes.is_empty() {
             return Ok(any);
         }

@@ -1,17 +1,16 @@
 //! Events that a consumer gives up, on their way to the dead letters in `parked`. One that cannot be parked
 //! now waits here: it is delivered no more, and keeps no other event waiting.
 
-use super::{Ledger, history, place};
+use super::{Clock, Ledger, history, place};
 use crate::outbox::desk::{Desk, Fate, News, Note};
 use crate::outbox::transaction::in_transaction;
 use rowcall_mysql::{Connection, Error, quoted};
-use std::time::Instant;
 
 impl Ledger {
     /// Takes those that are given up out of what became of events. While they have to wait, their deliveries
     /// are written down, so that they count when the daemon ends before they are parked.
-    pub(in crate::outbox) fn take_given_up(&mut self, notes: Vec<Note>) -> Vec<Note> {
-        let waits = self.given_up.rests(Instant::now());
+    pub(in crate::outbox) fn take_given_up(&mut self, notes: Vec<Note>, clock: Clock) -> Vec<Note> {
+        let waits = self.given_up.rests(clock());
         let mut others = Vec::with_capacity(notes.len());
         for note in notes {
             if !matches!(note.fate, Fate::Parked { .. }) {
@@ -39,9 +38,10 @@ impl Ledger {
         &mut self,
         connection: &mut Connection,
         desk: &Desk,
+        clock: Clock,
     ) -> Result<(), Error> {
-        while let Some(mut note) = self.given_up.due(Instant::now()) {
-            let began = Instant::now();
+        while let Some(mut note) = self.given_up.due(clock()) {
+            let began = clock();
             match in_transaction(connection, |connection| self.park(connection, &note)) {
                 Ok(()) => {
                     self.given_up.done();
@@ -52,14 +52,14 @@ impl Ledger {
                 }
                 Err(error) if error.is_lost() => return Err(error),
                 Err(error) => {
-                    let took = began.elapsed();
+                    let took = clock() - began;
                     if let Some(delivered) = note.deliveries() {
                         // Best effort: it is written down again with the next attempt.
                         let write = |connection: &mut Connection| self.write(connection, &[delivered]);
                         let _ = in_transaction(connection, write);
                     }
                     let (id, why) = (note.id, error.to_string());
-                    if self.given_up.failed(note, &why, took, Instant::now()) {
+                    if self.given_up.failed(note, &why, took, clock()) {
                         tracing::warn!(id, why, "an event that was given up cannot be parked; it is held");
                     }
                 }
