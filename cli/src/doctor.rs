@@ -7,6 +7,7 @@ mod committed;
 mod confinement;
 mod finding;
 mod functions;
+mod password;
 mod patient;
 mod process;
 mod round_trip;
@@ -26,7 +27,7 @@ use patient::Patient;
 type Check = fn(&mut Patient) -> Result<Vec<Finding>, Trouble>;
 
 /// Everything that is looked at, in the order in which it is shown.
-const CHECKS: [(&str, Check); 19] = [
+const CHECKS: [(&str, Check); 20] = [
     ("server", settings::server),
     ("durability", settings::durability),
     ("binary log", settings::binary_log),
@@ -42,6 +43,7 @@ const CHECKS: [(&str, Check); 19] = [
     ("daemon", round_trip::daemon),
     ("tables", committed::tables),
     ("reader", committed::reader),
+    ("password", password::check),
     ("triggers", triggers::missing_functions),
     ("definers", triggers::definers),
     ("watched", triggers::watched),

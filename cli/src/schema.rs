@@ -5,7 +5,6 @@ use crate::failure::Failure;
 use crate::install::{Report, ask};
 use rowcall_mysql::{Connection, Error, quoted};
 use std::fs::{self, OpenOptions};
-use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -32,6 +31,18 @@ const SITE: &str = "SELECT COUNT(*) FROM rowcall.site";
 /// The daemon's account.
 const ACCOUNT: &str = "'rowcall'@'localhost'";
 
+/// `default_password_lifetime` would end the daemon's work on the day that the password is so old.
+const NO_EXPIRY: &str = "PASSWORD EXPIRE NEVER";
+
+/// Makes the procedures' account before the script does: where passwords are checked, an account without one
+/// is refused (error 1819), though nobody can log in as it.
+fn writer(password: &str) -> String {
+    format!(
+        "CREATE USER IF NOT EXISTS 'rowcall_writer'@'localhost' IDENTIFIED BY {} {NO_EXPIRY} ACCOUNT LOCK",
+        quoted(password)
+    )
+}
+
 /// Puts the schema in place, unless it is there, or upgrades it: the script adds what an earlier
 /// edition has not. Unlike the functions it is written to the binary
 /// log: replicas need the tables for the rows that will come, and the same site.
@@ -55,7 +66,9 @@ pub(crate) fn put(connection: &mut Connection, report: &Report) -> Result<(), Fa
         None => "created",
     };
     let site = format!("SET @rowcall_site = {}", quoted(&random_site()?));
-    run_logged(connection, &[vec![site], statements(SCHEMA_SQL)].concat())?;
+    let mut all = vec![site, writer(&password()?)];
+    all.extend(statements(SCHEMA_SQL));
+    run_logged(connection, &all)?;
     report.say("schema", "rowcall", done)
 }
 
@@ -116,9 +129,10 @@ pub(crate) fn is_read(connection: &mut Connection) -> Result<bool, Error> {
 pub(crate) fn put_account(connection: &mut Connection, file: &Path, report: &Report) -> Result<(), Failure> {
     let name = file.display().to_string();
     if file.exists() {
+        run_logged(connection, &[format!("ALTER USER IF EXISTS {ACCOUNT} {NO_EXPIRY}")])?;
         return report.say("account", &name, "already there");
     }
-    let password = password();
+    let password = password()?;
     let socket = ask(connection, "SELECT @@socket")?;
     let text =
         format!("# For rowcalld's --outbox.\n[client]\nuser=rowcall\npassword={password}\nsocket={socket}\n");
@@ -137,8 +151,8 @@ fn make_account(connection: &mut Connection, password: &str) -> Result<(), Failu
     run_logged(
         connection,
         &[
-            format!("CREATE USER IF NOT EXISTS {ACCOUNT} IDENTIFIED BY {password}"),
-            format!("ALTER USER {ACCOUNT} IDENTIFIED BY {password}"),
+            format!("CREATE USER IF NOT EXISTS {ACCOUNT} IDENTIFIED BY {password} {NO_EXPIRY}"),
+            format!("ALTER USER {ACCOUNT} IDENTIFIED BY {password} {NO_EXPIRY}"),
             format!("GRANT SELECT, INSERT, UPDATE, DELETE ON rowcall.* TO {ACCOUNT}"),
         ],
     )
@@ -171,10 +185,23 @@ fn write_secret(file: &Path, text: &str) -> std::io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
-/// Of 128 random bits, with the signs that password rules ask for.
-fn password() -> String {
-    let random = || RandomState::new().hash_one(std::process::id());
-    format!("Rc-{:016x}{:016x}", random(), random())
+/// Signs of a password, a kind after the other: so it has each kind that password rules count, eight times, and
+/// no word of a dictionary or of an account. None of them means anything in an option file.
+const SIGNS: [&[u8]; 4] = [b"BCDFGHJKMPQRTVWX", b"bcdfghjkmpqrtvwx", b"23456789", b"-_.+:,@%"];
+
+/// Bytes of a password, which some servers cut at 32: 8 times 4 + 4 + 3 + 3 random bits.
+const PASSWORD_LEN: usize = 32;
+
+/// A password of 112 random bits.
+fn password() -> Result<String, Failure> {
+    let mut random = [0; PASSWORD_LEN];
+    getrandom::fill(&mut random)
+        .map_err(|error| Failure::other(format!("the system gives no random bytes: {error}")))?;
+    let sign = |(at, byte): (usize, u8)| {
+        let signs = SIGNS[at % SIGNS.len()];
+        char::from(signs[usize::from(byte) % signs.len()])
+    };
+    Ok(random.into_iter().enumerate().map(sign).collect())
 }
 
 /// The statements of a script for the servers' own client, which DELIMITER is for.
@@ -225,7 +252,16 @@ mod tests {
     }
 
     #[test]
-    fn passwords_differ() {
-        assert_ne!(password(), password());
+    fn passwords_differ_and_have_each_kind_of_sign() {
+        let all: Vec<String> = (0..100).map(|_| password().unwrap()).collect();
+        assert_ne!(all[0], all[1]);
+        for password in all {
+            assert_eq!(password.len(), PASSWORD_LEN);
+            for kind in [char::is_uppercase as fn(char) -> bool, char::is_lowercase, char::is_numeric] {
+                assert_eq!(password.chars().filter(|&sign| kind(sign)).count(), 8, "{password}");
+            }
+            assert_eq!(password.chars().filter(char::is_ascii_punctuation).count(), 8, "{password}");
+            assert!(!password.contains(['#', '"', '\'', '\\', ' ', '=']), "{password}");
+        }
     }
 }

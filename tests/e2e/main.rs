@@ -16,6 +16,7 @@ macro_rules! on_each_server {
     };
 }
 
+mod accounts;
 mod activation;
 mod bad_days;
 mod bad_input;

@@ -31,16 +31,9 @@ const PURE: [&str; 13] = [
 ];
 
 /// Where the daemon may look at a clock: once a turn, for how long it has been up, and on the threads
-/// of the reader and the clerk, which no loop tells the time. An attempt that the server refuses is made again
-/// later, by how long it took: ledger.rs and parking.rs make such attempts on the reader's thread.
-const CLOCKS: [&str; 6] = [
-    "daemon/src/lib.rs",
-    "daemon/src/stats.rs",
-    "daemon/src/outbox/reader.rs",
-    "daemon/src/outbox/ledger.rs",
-    "daemon/src/outbox/ledger/parking.rs",
-    "daemon/src/outbox/clerk.rs",
-];
+/// of the reader and the clerk, which no loop tells the time.
+const CLOCKS: [&str; 4] =
+    ["daemon/src/lib.rs", "daemon/src/stats.rs", "daemon/src/outbox/reader.rs", "daemon/src/outbox/clerk.rs"];
 
 /// Words that read a clock.
 const CLOCK_WORDS: [&str; 3] = ["Instant::now", "SystemTime::now", ".elapsed("];
