@@ -89,7 +89,8 @@ pub(crate) trait Function: Sized {
     /// How long a result may be, in bytes or in digits.
     const RESULT_MAX: c_ulong = TEXT_MAX;
 
-    /// Looks at the number and types of the arguments, and asks for other types where needed.
+    /// Looks at the number and types of the arguments, and asks for text. It refuses a wrong number of
+    /// them and nothing else: the statement fails with it, perhaps not before a row comes that is unlike others.
     fn init(args: &mut Args<'_>) -> Result<Self, &'static str>;
 }
 
@@ -150,9 +151,9 @@ impl<'a> Args<'a> {
         }
     }
 
-    /// Asks, in init, for the n-th to be passed as an integer, or else as bytes.
-    pub(crate) fn coerce(&mut self, n: usize, kind: Kind) {
-        self.kinds[n].set(if kind == Kind::Int { INT_RESULT } else { STRING_RESULT });
+    /// Asks, in init, for the n-th to be passed as bytes: its text.
+    pub(crate) fn coerce_to_text(&mut self, n: usize) {
+        self.kinds[n].set(STRING_RESULT);
     }
 
     /// The n-th, which is passed as bytes; `None` for NULL.
@@ -162,7 +163,7 @@ impl<'a> Args<'a> {
         unsafe { bytes(self.values[n], self.lengths[n]) }
     }
 
-    /// The n-th, which is passed as an integer; `None` for NULL and, in init, for what is not known yet.
+    /// In init, the n-th, which is an integer; `None` for NULL and for what is not known yet.
     pub(crate) fn integer(&self, n: usize) -> Option<i64> {
         debug_assert!(self.kind(n) == Kind::Int);
         let value = self.values[n].cast::<c_longlong>();

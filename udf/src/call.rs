@@ -1,14 +1,17 @@
 //! What a call of each function means: arguments to an operation, its answer to a value, a failure
-//! to a counted reason. The functions that ask for something stand in call/ask.rs. How an operation
-//! reaches the daemon is link.rs's business.
+//! to a counted reason. `rowcall_emit` stands in call/emit.rs, the functions that ask for something in
+//! call/ask.rs. How an operation reaches the daemon is link.rs's business.
 
 mod ask;
+mod emit;
 
-use crate::abi::{Args, Function, IntegerFunction, Kind, TextFunction};
+use crate::abi::{Args, Function, IntegerFunction, TextFunction};
+use crate::bounded::Bounded;
 use crate::counters::{self, Reason, SENT, SENT_BYTES};
 use crate::json::{self, Shape};
-use crate::link;
+use crate::link::{self, Content};
 pub(crate) use ask::{Collect, Listen, Request, Submit};
+pub(crate) use emit::Emit;
 use rowcall_wire::{headers, subject};
 use std::ffi::c_ulong;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,16 +19,15 @@ use std::sync::atomic::Ordering::Relaxed;
 /// How long 1 and 0 are. MySQL makes no table of a longer integer.
 const ONE_DIGIT: c_ulong = 1;
 
+/// The longest text of the status: each counter of each reason takes less than 50 bytes, and the
+/// daemon's version and the socket's path are shorter than a control line.
+const STATUS_MAX: usize = 64 << 10;
+
+/// The longest number of a row in the outbox: the digits of 2^64.
+const ID_MAX: usize = 20;
+
 /// `rowcall_notify(subject, payload [, header, value]…)`
 pub(crate) struct Notify;
-
-/// `rowcall_emit(subject, value AS name, …)`
-pub(crate) struct Emit {
-    /// `"name":` of each value, one behind the other.
-    names: Vec<u8>,
-    /// Where each of them ends, and what the value is.
-    values: Vec<(usize, Shape)>,
-}
 
 /// `rowcall_poke(id)`
 pub(crate) struct Poke;
@@ -50,7 +52,7 @@ impl Function for Notify {
         if args.len() < 2 || !args.len().is_multiple_of(2) {
             return Err("rowcall_notify(subject, payload [, header, value]...)");
         }
-        all_as_text(args)?;
+        all_as_text(args);
         Ok(Notify)
     }
 }
@@ -63,73 +65,10 @@ impl IntegerFunction for Notify {
             link::with(|link| {
                 link.publish(subject, |body| {
                     let header_len = put_headers(args, body)?;
-                    link::copy(body, payload)?;
-                    Ok(header_len)
+                    Ok(Content { header_len, rest: payload })
                 })
             })
         })
-    }
-}
-
-impl Function for Emit {
-    const RESULT_MAX: c_ulong = ONE_DIGIT;
-
-    fn init(args: &mut Args<'_>) -> Result<Self, &'static str> {
-        if args.len() < 2 {
-            return Err("rowcall_emit(subject, value AS name [, value AS name]...)");
-        }
-        let mut emit = Emit { names: Vec::new(), values: Vec::with_capacity(args.len() - 1) };
-        for n in 1..args.len() {
-            let (name, shape) = named(args, n)?;
-            let name = emit.unused(name);
-            json::name(&mut emit.names, &name);
-            emit.values.push((emit.names.len(), shape));
-        }
-        all_as_text(args)?;
-        Ok(emit)
-    }
-}
-
-impl IntegerFunction for Emit {
-    fn call(&mut self, args: &Args<'_>) -> i64 {
-        event(|| {
-            let subject = subject(args)?;
-            link::with(|link| link.publish(subject, |body| self.object(args, body)))
-        })
-    }
-}
-
-impl Emit {
-    /// The name, or, so that no value hides another, the name with a number.
-    fn unused(&self, name: &[u8]) -> Vec<u8> {
-        let taken = |name: &[u8]| {
-            let mut quoted = Vec::new();
-            json::name(&mut quoted, name);
-            let mut start = 0;
-            self.values.iter().any(|&(end, _)| self.names[std::mem::replace(&mut start, end)..end] == quoted)
-        };
-        let mut unused = name.to_vec();
-        let mut number = 2;
-        while taken(&unused) {
-            unused = [name, format!("_{number}").as_bytes()].concat();
-            number += 1;
-        }
-        unused
-    }
-
-    fn object(&self, args: &Args<'_>, out: &mut Vec<u8>) -> Result<usize, Reason> {
-        let (mut separator, mut start) = (b'{', 0);
-        for (n, &(end, shape)) in self.values.iter().enumerate() {
-            let value = args.bytes(n + 1);
-            // The most that a byte can become is \u00xx.
-            link::reserve(out, end - start + 6 * value.map_or(4, <[u8]>::len) + 3)?;
-            out.push(separator);
-            out.extend_from_slice(&self.names[start..end]);
-            json::value(out, shape, value);
-            (separator, start) = (b',', end);
-        }
-        out.push(b'}');
-        Ok(0)
     }
 }
 
@@ -140,7 +79,7 @@ impl Function for Poke {
         if args.len() != 1 {
             return Err("rowcall_poke(id)");
         }
-        all_as_text(args)?;
+        all_as_text(args);
         Ok(Poke)
     }
 }
@@ -153,8 +92,8 @@ impl IntegerFunction for Poke {
             counters::drop_one(Reason::NoOutbox);
             return 0;
         };
-        let sent = link::may_poke()
-            && link::with(|link| link.tell(subject::POKE, |body| link::copy(body, id))).is_ok();
+        let sent =
+            id.len() <= ID_MAX && link::may_poke() && link::with(|link| link.tell(subject::POKE, id)).is_ok();
         i64::from(sent)
     }
 }
@@ -181,18 +120,23 @@ impl Function for Status {
 
 impl TextFunction for Status {
     fn call(&mut self, _: &Args<'_>) -> Option<&[u8]> {
-        let mut text = b"{\"version\":\"".to_vec();
-        text.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
-        text.extend_from_slice(b"\",\"daemon_version\":");
-        json::value(&mut text, Shape::Text, link::daemon_version().as_deref().map(str::as_bytes));
-        text.extend_from_slice(b",\"socket\":");
-        json::value(&mut text, Shape::Text, Some(link::socket_path().as_bytes()));
-        text.extend_from_slice(format!(",\"state\":\"{}\",", link::state()).as_bytes());
-        text.extend_from_slice(counters::json_members().as_bytes());
-        text.push(b'}');
-        self.text = String::from_utf8(text).ok()?;
+        let mut text = Bounded::new(STATUS_MAX);
+        put_status(&mut text).ok()?;
+        self.text = String::from_utf8(std::mem::take(text.bytes_mut())).ok()?;
         Some(self.text.as_bytes())
     }
+}
+
+fn put_status(text: &mut Bounded) -> Result<(), Reason> {
+    text.put(b"{\"version\":\"")?;
+    text.put(env!("CARGO_PKG_VERSION").as_bytes())?;
+    text.put(b"\",\"daemon_version\":")?;
+    json::value(text, Shape::Text, link::daemon_version().as_deref().map(str::as_bytes))?;
+    text.put(b",\"socket\":")?;
+    json::value(text, Shape::Text, Some(link::socket_path().as_bytes()))?;
+    text.put(format!(",\"state\":\"{}\",", link::state()).as_bytes())?;
+    text.put(counters::json_members().as_bytes())?;
+    text.put(b"}")
 }
 
 impl Function for Version {
@@ -237,15 +181,9 @@ fn subject<'a>(args: &'a Args<'_>) -> Result<&'a [u8], Reason> {
     Ok(subject)
 }
 
-/// Every function that sends takes bytes; whatever was given is passed as its text.
-fn all_as_text(args: &mut Args<'_>) -> Result<(), &'static str> {
-    for n in 0..args.len() {
-        if args.kind(n) == Kind::Other {
-            return Err("rowcall: an argument is of a type that cannot be sent");
-        }
-        args.coerce(n, Kind::Text);
-    }
-    Ok(())
+/// Every function takes bytes; whatever was given is passed as its text.
+fn all_as_text(args: &mut Args<'_>) {
+    (0..args.len()).for_each(|n| args.coerce_to_text(n));
 }
 
 fn without_arguments(args: &Args<'_>, usage: &'static str) -> Result<(), &'static str> {
@@ -253,7 +191,7 @@ fn without_arguments(args: &Args<'_>, usage: &'static str) -> Result<(), &'stati
 }
 
 /// Appends the headers that follow subject and payload, and tells how long the block is.
-fn put_headers(args: &Args<'_>, body: &mut Vec<u8>) -> Result<usize, Reason> {
+fn put_headers(args: &Args<'_>, body: &mut Bounded) -> Result<usize, Reason> {
     if args.len() == 2 {
         return Ok(0);
     }
@@ -265,81 +203,6 @@ fn put_headers(args: &Args<'_>, body: &mut Vec<u8>) -> Result<usize, Reason> {
         }
     }
     let pairs = (2..args.len()).step_by(2).filter_map(|n| Some((args.bytes(n)?, args.bytes(n + 1)?)));
-    link::reserve(body, pairs.clone().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>() + 12)?;
-    Ok(headers::block(body, pairs))
-}
-
-/// The member name of the n-th argument, and what its value is.
-fn named<'a>(args: &'a Args<'_>, n: usize) -> Result<(&'a [u8], Shape), &'static str> {
-    let name = plain_name(args.name(n));
-    Ok(match args.kind(n) {
-        Kind::Int => (name, Shape::Integer(args.integer(n))),
-        Kind::Real | Kind::Decimal => (name, Shape::Number),
-        Kind::Text => match (name.strip_suffix(b":json"), name.strip_suffix(b":base64")) {
-            (Some(name), _) => (name, Shape::Json),
-            (_, Some(name)) => (name, Shape::Base64),
-            _ => (name, Shape::Text),
-        },
-        Kind::Other => return Err("rowcall_emit: an argument is of a type that cannot be sent"),
-    })
-}
-
-/// An alias is the name as it stands. A column without one comes as it was written, `NEW.id` say:
-/// then its last part is the name. (An alias that reads like that cannot be told from it.)
-fn plain_name(text: &[u8]) -> &[u8] {
-    let mut rest = text;
-    loop {
-        match identifier(rest) {
-            Some((name, [])) => return name,
-            Some((_, [b'.', behind @ ..])) => rest = behind,
-            _ => return text,
-        }
-    }
-}
-
-/// The identifier that the text begins with, without its quotes, and what is behind it.
-fn identifier(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    if let Some(quoted) = text.strip_prefix(b"`") {
-        let end = quoted.iter().position(|&byte| byte == b'`')?;
-        return Some((&quoted[..end], &quoted[end + 1..]));
-    }
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || *byte >= 0x80;
-    let (name, behind) = text.split_at(text.iter().take_while(|byte| plain(byte)).count());
-    // Nothing, or a number.
-    if name.iter().all(u8::is_ascii_digit) { None } else { Some((name, behind)) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_columns_and_aliases() {
-        let check =
-            |text: &str, name: &str| assert_eq!(plain_name(text.as_bytes()), name.as_bytes(), "{text}");
-        check("id", "id");
-        check("NEW.id", "id");
-        check("new.`id`", "id");
-        check("shop.orders.größe", "größe");
-        check("`odd`", "odd");
-        check("new.`größe in cm. ca`", "größe in cm. ca");
-        check("`NEW`.`a``b`", "`NEW`.`a``b`");
-        check("NEW.a + 1.5", "NEW.a + 1.5");
-        check("1.5", "1.5");
-        check("t.", "t.");
-        check("doc:json", "doc:json");
-        check("", "");
-    }
-
-    #[test]
-    fn no_value_hides_another() {
-        let mut emit = Emit { names: Vec::new(), values: Vec::new() };
-        for expected in ["id", "id_2", "id_3"] {
-            let name = emit.unused(b"id");
-            assert_eq!(name, expected.as_bytes());
-            json::name(&mut emit.names, &name);
-            emit.values.push((emit.names.len(), Shape::Text));
-        }
-        assert_eq!(emit.unused(b"other"), b"other");
-    }
+    let len = pairs.clone().map(|(name, value)| name.len() + value.len() + 4).sum::<usize>() + 12;
+    Ok(headers::block(body.room(len)?, pairs))
 }

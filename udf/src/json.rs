@@ -1,5 +1,9 @@
 //! Named values to a JSON object. Values come as text with a note of what they were; how SQL types
-//! become that is call.rs's business.
+//! become that is call/emit.rs's business.
+
+use crate::bounded::Bounded;
+use crate::counters::Reason;
+use crate::integers;
 
 /// What a value was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,106 +22,81 @@ pub(crate) enum Shape {
 }
 
 /// Appends `"name":` with the name escaped.
-pub(crate) fn name(out: &mut Vec<u8>, name: &[u8]) {
-    text(out, name);
-    out.push(b':');
+pub(crate) fn name(out: &mut Bounded, name: &[u8]) -> Result<(), Reason> {
+    text(out, name)?;
+    out.put(b":")
 }
 
 /// Appends a value; `None` is null.
-pub(crate) fn value(out: &mut Vec<u8>, shape: Shape, bytes: Option<&[u8]>) {
-    let Some(bytes) = bytes else { return out.extend_from_slice(b"null") };
+pub(crate) fn value(out: &mut Bounded, shape: Shape, bytes: Option<&[u8]>) -> Result<(), Reason> {
+    let Some(bytes) = bytes else { return out.put(b"null") };
     match shape {
-        Shape::Integer(seen) => integer(out, bytes, seen),
+        Shape::Integer(seen) => match integers::raw(bytes, seen) {
+            Some(raw) => out.put(raw.to_string().as_bytes()),
+            None => number(out, bytes),
+        },
         Shape::Number => number(out, bytes),
         Shape::Text => text(out, bytes),
         Shape::Base64 => base64(out, bytes),
-        Shape::Json if is_json(bytes) => out.extend_from_slice(bytes),
+        Shape::Json if is_json(bytes) => out.put(bytes),
         Shape::Json => text(out, bytes),
     }
 }
 
-/// Digits, or the raw bytes of a BIT column, the most significant first. Bytes that could be either
-/// are digits, unless the value seen at the beginning says otherwise.
-fn integer(out: &mut Vec<u8>, bytes: &[u8], seen: Option<i64>) {
-    let raw = bytes.iter().fold(0_u64, |value, &byte| value << 8 | u64::from(byte));
-    match as_integer(bytes) {
-        // The digits of an unsigned number above 2^63 are the negative number that was seen.
-        Some(value) if seen.is_none_or(|seen| seen == value as i64 || seen != raw as i64) => {
-            number(out, bytes)
-        }
-        _ => out.extend_from_slice(raw.to_string().as_bytes()),
-    }
-}
-
-/// The digits' value modulo 2^64, for digits and an optional minus.
-fn as_integer(bytes: &[u8]) -> Option<u64> {
-    let (digits, minus) = match bytes {
-        [b'-', digits @ ..] => (digits, true),
-        digits => (digits, false),
-    };
-    if digits.is_empty() || digits.len() > 20 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let value =
-        digits.iter().fold(0_u64, |n, digit| n.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')));
-    Some(if minus { value.wrapping_neg() } else { value })
-}
-
 /// A number as SQL writes it is a number of JSON but for the leading zeroes of ZEROFILL columns.
 /// What is no number after all becomes text.
-fn number(out: &mut Vec<u8>, bytes: &[u8]) {
+fn number(out: &mut Bounded, bytes: &[u8]) -> Result<(), Reason> {
     let (minus, digits) = match bytes {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
+        [b'-', digits @ ..] => (&b"-"[..], digits),
+        digits => (&b""[..], digits),
     };
     let zeroes = digits.iter().take_while(|&&byte| byte == b'0').count();
     let keep =
         if digits.get(zeroes).is_some_and(u8::is_ascii_digit) { zeroes } else { zeroes.saturating_sub(1) };
     let digits = &digits[keep..];
     if Scan::new(digits).number().is_some_and(|scan| scan.rest.is_empty()) {
-        if minus {
-            out.push(b'-');
-        }
-        out.extend_from_slice(digits);
+        out.put(minus)?;
+        out.put(digits)
     } else {
-        text(out, bytes);
+        text(out, bytes)
     }
 }
 
 /// A string. Bytes that are no UTF-8 become base64.
-fn text(out: &mut Vec<u8>, bytes: &[u8]) {
+fn text(out: &mut Bounded, bytes: &[u8]) -> Result<(), Reason> {
     if std::str::from_utf8(bytes).is_err() {
         return base64(out, bytes);
     }
-    out.push(b'"');
+    out.put(b"\"")?;
     let mut plain = 0;
     for (at, &byte) in bytes.iter().enumerate() {
         if byte >= b' ' && byte != b'"' && byte != b'\\' {
             continue;
         }
-        out.extend_from_slice(&bytes[plain..at]);
+        out.put(&bytes[plain..at])?;
         plain = at + 1;
         match byte {
-            b'"' => out.extend_from_slice(b"\\\""),
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
+            b'"' => out.put(b"\\\"")?,
+            b'\\' => out.put(b"\\\\")?,
+            b'\n' => out.put(b"\\n")?,
+            b'\r' => out.put(b"\\r")?,
+            b'\t' => out.put(b"\\t")?,
             _ => {
-                out.extend_from_slice(b"\\u00");
-                out.push(HEX[usize::from(byte >> 4)]);
-                out.push(HEX[usize::from(byte & 15)]);
+                out.put(b"\\u00")?;
+                out.put(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]])?;
             }
         }
     }
-    out.extend_from_slice(&bytes[plain..]);
-    out.push(b'"');
+    out.put(&bytes[plain..])?;
+    out.put(b"\"")
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
+fn base64(out: &mut Bounded, bytes: &[u8]) -> Result<(), Reason> {
+    // Four digits for each three bytes, and the quotes.
+    let out = out.room(bytes.len().div_ceil(3).saturating_mul(4).saturating_add(2))?;
     out.push(b'"');
     for group in bytes.chunks(3) {
         let bits = u32::from(group[0]) << 16
@@ -129,6 +108,7 @@ fn base64(out: &mut Vec<u8>, bytes: &[u8]) {
         }
     }
     out.push(b'"');
+    Ok(())
 }
 
 /// How deep arrays and objects may be nested; the scanner recurses, on a stack that is not ours.
@@ -244,9 +224,9 @@ mod tests {
     use super::*;
 
     fn check(shape: Shape, bytes: &[u8], expected: &str) {
-        let mut out = Vec::new();
-        value(&mut out, shape, Some(bytes));
-        assert_eq!(String::from_utf8(out).unwrap(), expected, "{shape:?} {bytes:?}");
+        let mut out = Bounded::new(1 << 20);
+        value(&mut out, shape, Some(bytes)).unwrap();
+        assert_eq!(std::str::from_utf8(&out).unwrap(), expected, "{shape:?} {bytes:?}");
     }
 
     #[test]
@@ -314,8 +294,8 @@ mod tests {
         }
         for not in ["", "{", "[1,]", "{\"a\"}", "{a:1}", "01", "1.", "tru", "\"\\x\"", "1 2", "\"\x01\"", "-"]
         {
-            let mut expected = Vec::new();
-            text(&mut expected, not.as_bytes());
+            let mut expected = Bounded::new(1 << 20);
+            text(&mut expected, not.as_bytes()).unwrap();
             check(Shape::Json, not.as_bytes(), std::str::from_utf8(&expected).unwrap());
         }
     }
@@ -330,9 +310,21 @@ mod tests {
 
     #[test]
     fn null_and_names() {
-        let mut out = Vec::new();
-        name(&mut out, b"a\"b");
-        value(&mut out, Shape::Text, None);
-        assert_eq!(out, b"\"a\\\"b\":null");
+        let mut out = Bounded::new(1 << 20);
+        name(&mut out, b"a\"b").unwrap();
+        value(&mut out, Shape::Text, None).unwrap();
+        assert_eq!(*out, *b"\"a\\\"b\":null");
+    }
+
+    #[test]
+    fn writing_stops_at_the_limit() {
+        for (shape, longest) in [(Shape::Text, 6), (Shape::Base64, 2), (Shape::Json, 6), (Shape::Number, 6)] {
+            let long = vec![1; 100_000];
+            let mut out = Bounded::new(1000);
+            assert_eq!(value(&mut out, shape, Some(&long)), Err(Reason::TooLarge), "{shape:?}");
+            assert!(out.bytes_mut().capacity() <= 1000, "{shape:?}");
+            let mut out = Bounded::new(longest * long.len());
+            assert_eq!(value(&mut out, shape, Some(&long[..long.len() - 1])), Ok(()), "{shape:?}");
+        }
     }
 }

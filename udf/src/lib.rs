@@ -7,7 +7,7 @@
 //!    needs libmariadb.so.3, or mix its own symbols into it.
 //! 3. Every entry point catches panics ([`abi`]): an escaping one aborts the server.
 //! 4. `init` only looks at the arguments and never connects. A failing `init` fails the user's
-//!    statement, so it fails only for a wrong number or type of arguments.
+//!    statement, so it fails only for a wrong number of arguments, never for their types.
 //! 5. A call never sets `*error`, which would silence the rest of the statement: it returns 0 or NULL.
 //! 6. In a trigger `init`, call and `deinit` run once for each row, so the connection belongs to the
 //!    thread ([`link`]), is opened when first needed, and is closed with the thread.
@@ -21,9 +21,11 @@
 
 mod abi;
 mod backoff;
+mod bounded;
 mod call;
 mod counters;
 mod entry;
+mod integers;
 mod json;
 mod killed;
 mod link;

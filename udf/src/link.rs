@@ -1,7 +1,8 @@
 //! This thread's connection to the daemon: opening it, handing frames to the kernel, waiting, and
 //! giving up in time. What the frames say is call.rs's business; how the two ends greet each other
-//! stands in link/greeting.rs, what is sent before they have in link/ahead.rs, requests and what comes back in link/reply.rs, replies that are collected
-//! later in link/mail.rs, events in link/listen.rs, and what the daemon has said of what is allowed in
+//! stands in link/greeting.rs, what is sent before they have in link/ahead.rs, how it is sent in
+//! link/sending.rs, requests and what comes back in link/reply.rs, replies that are collected later in
+//! link/mail.rs, events in link/listen.rs, and what the daemon has said of what is allowed in
 //! link/allowed.rs.
 //!
 //! The connection belongs to the thread because in a trigger nothing else lasts longer than a row.
@@ -14,16 +15,20 @@ mod greeting;
 mod listen;
 mod mail;
 mod reply;
+mod sending;
 mod wait;
 
 use crate::backoff::{Backoff, Pace, Stall};
+use crate::bounded::Bounded;
 use crate::counters::{self, CONNECT_ERRNO, CONNECTS, DISCONNECTS, Reason};
-use crate::socket::{For, Socket};
+use crate::socket::Socket;
 use greeting::Terms;
 pub(crate) use greeting::daemon_version;
 use once_cell::sync::Lazy;
 use rowcall_wire::parse::Limits;
-use rowcall_wire::{CONTROL_LINE_MAX, Message, PAYLOAD_CEILING, encode};
+use rowcall_wire::{CONTROL_LINE_MAX, PAYLOAD_CEILING};
+pub(crate) use sending::Content;
+use sending::plain;
 use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -50,8 +55,8 @@ const TRIES_MAX: usize = 3;
 /// Bytes read at a time: more than most replies have. On the heap: a server's stack is small.
 const READ_AT_ONCE: usize = 8 << 10;
 
-/// A buffer larger than this is given back once it is empty: a large payload is rare, and a server
-/// has many threads.
+/// What a buffer holds beyond this without using it is given back after each call: a large payload is
+/// rare, and a server has many threads.
 const KEEP: usize = 64 << 10;
 
 /// How much a peer may send in one operation. A line from a server holds the subject, the reply
@@ -108,6 +113,11 @@ pub(crate) fn state() -> &'static str {
     }
 }
 
+/// The largest message that the daemon takes, as far as is known without asking it.
+pub(crate) fn payload_max() -> usize {
+    greeting::latest_terms().map_or(PAYLOAD_CEILING, |terms| terms.max_payload)
+}
+
 /// This thread's connection, if there is one.
 pub(crate) struct Link {
     connection: Option<Connection>,
@@ -128,10 +138,10 @@ struct Connection {
     server_id: String,
     /// What has come and was not dealt with yet.
     input: Vec<u8>,
-    /// The frame under way. Empty between calls: what was answered 1 is in the kernel.
+    /// The frame under way, up to the body. Empty between calls: what was answered 1 is in the kernel.
     frame: Vec<u8>,
-    /// The body that goes into it. Empty between calls.
-    body: Vec<u8>,
+    /// What was written of the body. Empty between calls.
+    body: Bounded,
     /// Whether the socket was full at the last attempt.
     full: bool,
     /// What the subjects of replies begin with.
@@ -161,16 +171,10 @@ impl Fail {
 
 impl Link {
     /// Hands one message to the daemon that is there.
-    pub(crate) fn tell(
-        &mut self,
-        subject: &[u8],
-        body: impl Fn(&mut Vec<u8>) -> Result<usize, Reason>,
-    ) -> Result<usize, Reason> {
+    pub(crate) fn tell(&mut self, subject: &[u8], payload: &[u8]) -> Result<(), Reason> {
         self.connected(|connection| {
             connection.greeted(STALL_WAIT)?;
-            let sent = connection.put(subject, None, &body)?;
-            connection.send()?;
-            Ok(sent)
+            connection.send_message(subject, None, &|_| Ok(plain(payload))).map(drop)
         })
     }
 
@@ -231,7 +235,7 @@ impl Connection {
             server_id: String::new(),
             input: Vec::new(),
             frame: Vec::new(),
-            body: Vec::new(),
+            body: Bounded::new(0),
             full: false,
             inbox: format!("_INBOX.rowcall.{secret:016x}."),
             subscribed: false,
@@ -259,62 +263,6 @@ impl Connection {
         }
     }
 
-    /// Puts a message into the frame, its body written by the caller, who tells how long its
-    /// headers are. Tells how long its payload is.
-    fn put(
-        &mut self,
-        subject: &[u8],
-        reply: Option<&[u8]>,
-        body: &impl Fn(&mut Vec<u8>) -> Result<usize, Reason>,
-    ) -> Result<usize, Fail> {
-        if !self.may_publish(subject)? {
-            return Err(Fail::Call(Reason::Forbidden));
-        }
-        self.body.clear();
-        let header_len = body(&mut self.body).map_err(Fail::Call)?;
-        if self.body.len() > self.terms.as_ref().map_or(0, |terms| terms.max_payload) {
-            return Err(Fail::Call(Reason::TooLarge));
-        }
-        let lines = subject.len() + reply.map_or(0, <[u8]>::len) + LINE_EXTRA;
-        if lines > CONTROL_LINE_MAX {
-            return Err(Fail::Call(Reason::BadSubject));
-        }
-        reserve(&mut self.frame, self.body.len() + lines).map_err(Fail::Call)?;
-        encode::publish(&mut self.frame, &Message { subject, reply, body: &self.body, header_len });
-        Ok(self.body.len() - header_len)
-    }
-
-    /// Hands the frame to the kernel, all of it or (as far as the daemon is concerned) nothing.
-    fn send(&mut self) -> Result<(), Fail> {
-        let mut sent = 0;
-        let mut since = None;
-        while sent < self.frame.len() {
-            match self.socket.send(&self.frame[sent..]) {
-                Ok(n) => sent += n,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if sent == 0 && (self.full || STALL.is_on(now())) {
-                        self.full = true;
-                        return Err(stalled(Reason::Stalled));
-                    }
-                    let since = *since.get_or_insert_with(Instant::now);
-                    let mut wait = Wait::until(since + patience(sent));
-                    if let Err(reason) = wait.slice(&self.socket, For::Room) {
-                        self.full = true;
-                        // Half a frame must not be followed by another one.
-                        return Err(if sent > 0 { broken(reason) } else { stalled(reason) });
-                    }
-                }
-                Err(_) => return Err(Fail::Broken(Reason::NoDaemon)),
-            }
-        }
-        if self.full {
-            self.full = false;
-            STALL.is_over();
-        }
-        Ok(())
-    }
-
     /// Takes what has come; 0 if nothing has.
     fn received(&mut self) -> Result<usize, Fail> {
         let held = self.input.len();
@@ -333,10 +281,11 @@ impl Connection {
     /// Ends a call: the frame is gone, and no large buffer is kept.
     fn give_back(&mut self) {
         self.frame.clear();
-        self.body.clear();
-        for buffer in [&mut self.frame, &mut self.body, &mut self.input] {
-            if buffer.is_empty() && buffer.capacity() > KEEP {
-                *buffer = Vec::new();
+        self.body.begin(0);
+        for buffer in [&mut self.frame, self.body.bytes_mut(), &mut self.input] {
+            if buffer.capacity() > KEEP {
+                // What has come and is not whole yet stays.
+                buffer.shrink_to_fit();
             }
         }
     }
@@ -344,13 +293,6 @@ impl Connection {
 
 /// What a PUB or HPUB line holds besides the subjects: the verb, two sizes of nine digits, blanks.
 const LINE_EXTRA: usize = 32;
-
-/// How long a frame may wait for room, once the daemon has taken so many bytes of it. One that
-/// takes less than a mebibyte in that time counts as stalled: a long frame takes longer, but has
-/// its bound as well.
-fn patience(sent: usize) -> Duration {
-    STALL_WAIT * (1 + (sent >> 20) as u32)
-}
 
 /// How long a function that waits so long may wait to be greeted.
 fn greeting_wait(timeout: Duration) -> Duration {
@@ -376,14 +318,7 @@ fn broken(reason: Reason) -> Fail {
     Fail::Broken(reason)
 }
 
-/// Appends bytes, unless memory is out; no headers.
-pub(crate) fn copy(out: &mut Vec<u8>, bytes: &[u8]) -> Result<usize, Reason> {
-    reserve(out, bytes.len())?;
-    out.extend_from_slice(bytes);
-    Ok(0)
-}
-
 /// An allocation that fails must not abort the server.
-pub(crate) fn reserve(out: &mut Vec<u8>, more: usize) -> Result<(), Reason> {
+fn reserve(out: &mut Vec<u8>, more: usize) -> Result<(), Reason> {
     out.try_reserve(more).map_err(|_| Reason::NoMemory)
 }

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
-use std::io;
+use std::io::{self, IoSlice};
 use std::mem::{size_of, size_of_val, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -50,12 +50,15 @@ impl Socket {
         Ok(socket)
     }
 
-    /// Hands bytes to the kernel, as many as it takes now.
-    pub(crate) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        // SAFETY: the pointer and the length are those of the slice.
-        check(unsafe {
-            libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL)
-        })
+    /// Hands pieces to the kernel as if they were one, as many bytes of them as it takes now.
+    pub(crate) fn send(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        // SAFETY: all zeroes is a valid msghdr: no address, no control data, no flags.
+        let mut message: libc::msghdr = unsafe { zeroed() };
+        // An IoSlice has the layout of an iovec, as std promises for Unix; the kernel only reads it.
+        message.msg_iov = pieces.as_ptr().cast_mut().cast();
+        message.msg_iovlen = pieces.len();
+        // SAFETY: the message holds so many iovecs, each of a slice that outlives the call.
+        check(unsafe { libc::sendmsg(self.fd.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) })
     }
 
     /// Takes bytes that have come; 0 means that the other end has closed.

@@ -10,12 +10,30 @@ pub const PONG: &[u8] = b"PONG\r\n";
 /// `+OK` with its line end.
 pub const OK: &[u8] = b"+OK\r\n";
 
+/// The end of a line, and of a body.
+pub const LINE_END: &[u8] = b"\r\n";
+
 /// `PUB` or, when the message has headers, `HPUB`; whole, with the body.
 pub fn publish(out: &mut Vec<u8>, message: &Message<'_>) {
     out.reserve(message.subject.len() + message.reply.map_or(0, <[u8]>::len) + message.body.len() + 40);
-    out.extend_from_slice(if message.header_len > 0 { b"HPUB " } else { b"PUB " });
-    out.extend_from_slice(message.subject);
-    body(out, message);
+    publish_line(out, message.subject, message.reply, message.header_len, message.body.len());
+    out.extend_from_slice(message.body);
+    out.extend_from_slice(LINE_END);
+}
+
+/// The control line of `PUB` or, when there are headers, `HPUB`: up to and with its line end. A body
+/// of `body_len` bytes, of which the first `header_len` are the header block, and a line end go
+/// behind it.
+pub fn publish_line(
+    out: &mut Vec<u8>,
+    subject: &[u8],
+    reply: Option<&[u8]>,
+    header_len: usize,
+    body_len: usize,
+) {
+    out.extend_from_slice(if header_len > 0 { b"HPUB " } else { b"PUB " });
+    out.extend_from_slice(subject);
+    sizes(out, reply, header_len, body_len);
 }
 
 /// The control line of `MSG` or, when the message has headers, `HMSG`: up to and with its line
@@ -25,7 +43,7 @@ pub fn msg_line(out: &mut Vec<u8>, sid: &[u8], message: &Message<'_>) {
     out.extend_from_slice(message.subject);
     out.push(b' ');
     out.extend_from_slice(sid);
-    sizes(out, message);
+    sizes(out, message.reply, message.header_len, message.body.len());
 }
 
 /// `SUB`.
@@ -67,25 +85,19 @@ pub fn json_line(out: &mut Vec<u8>, verb: &str, json: &str) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn body(out: &mut Vec<u8>, message: &Message<'_>) {
-    sizes(out, message);
-    out.extend_from_slice(message.body);
-    out.extend_from_slice(b"\r\n");
-}
-
 /// ` [reply] [headers] size` and the line end, which end `PUB`, `HPUB`, `MSG` and `HMSG` alike.
-fn sizes(out: &mut Vec<u8>, message: &Message<'_>) {
+fn sizes(out: &mut Vec<u8>, reply: Option<&[u8]>, header_len: usize, body_len: usize) {
     out.push(b' ');
-    if let Some(reply) = message.reply {
+    if let Some(reply) = reply {
         out.extend_from_slice(reply);
         out.push(b' ');
     }
-    if message.header_len > 0 {
-        number(out, message.header_len as u64);
+    if header_len > 0 {
+        number(out, header_len as u64);
         out.push(b' ');
     }
-    number(out, message.body.len() as u64);
-    out.extend_from_slice(b"\r\n");
+    number(out, body_len as u64);
+    out.extend_from_slice(LINE_END);
 }
 
 fn number(out: &mut Vec<u8>, n: u64) {

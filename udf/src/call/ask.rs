@@ -3,7 +3,7 @@
 use super::{subject, was_sent};
 use crate::abi::{Args, Function, Kind, TextFunction};
 use crate::counters::{self, REPLIES, REQUESTS, Reason};
-use crate::link;
+use crate::{integers, link};
 use rowcall_wire::subject as subjects;
 use std::time::Duration;
 
@@ -12,13 +12,14 @@ use std::time::Duration;
 const TIMEOUT_DEFAULT: Duration = Duration::from_millis(250);
 
 /// The longest that any of them waits, in milliseconds, whatever it is told.
-const TIMEOUT_MAX: i64 = 60_000;
+const TIMEOUT_MAX: u64 = 60_000;
 
 /// The longest ticket: far longer than any that was ever given.
 const TICKET_MAX: usize = 255;
 
 /// `rowcall_request(subject, payload [, timeout_ms])`
 pub(crate) struct Request {
+    timeout: Timeout,
     reply: Vec<u8>,
 }
 
@@ -29,18 +30,20 @@ pub(crate) struct Submit {
 
 /// `rowcall_result(ticket [, timeout_ms])`
 pub(crate) struct Collect {
+    timeout: Timeout,
     reply: Vec<u8>,
 }
 
 /// `rowcall_wait(subject [, timeout_ms])`
 pub(crate) struct Listen {
+    timeout: Timeout,
     payload: Vec<u8>,
 }
 
 impl Function for Request {
     fn init(args: &mut Args<'_>) -> Result<Self, &'static str> {
-        texts_and_timeout(args, 2, "rowcall_request(subject, payload [, timeout_ms])")?;
-        Ok(Request { reply: Vec::new() })
+        let timeout = Timeout::behind(args, 2, "rowcall_request(subject, payload [, timeout_ms])")?;
+        Ok(Request { timeout, reply: Vec::new() })
     }
 }
 
@@ -48,7 +51,7 @@ impl TextFunction for Request {
     fn call(&mut self, args: &Args<'_>) -> Option<&[u8]> {
         let reply = &mut self.reply;
         let got = awaited(|| {
-            let (subject, timeout) = (subject(args)?, timeout(args, 2).unwrap_or(TIMEOUT_DEFAULT));
+            let (subject, timeout) = (subject(args)?, self.timeout.of(args).unwrap_or(TIMEOUT_DEFAULT));
             let payload = args.bytes(1).ok_or(Reason::NullPayload)?;
             link::with(|link| link.request(subject, payload, timeout, reply))
         });
@@ -61,7 +64,7 @@ impl Function for Submit {
         if args.len() != 2 {
             return Err("rowcall_submit(subject, payload)");
         }
-        super::all_as_text(args)?;
+        super::all_as_text(args);
         Ok(Submit { ticket: String::new() })
     }
 }
@@ -80,8 +83,8 @@ impl TextFunction for Submit {
 
 impl Function for Collect {
     fn init(args: &mut Args<'_>) -> Result<Self, &'static str> {
-        texts_and_timeout(args, 1, "rowcall_result(ticket [, timeout_ms])")?;
-        Ok(Collect { reply: Vec::new() })
+        let timeout = Timeout::behind(args, 1, "rowcall_result(ticket [, timeout_ms])")?;
+        Ok(Collect { timeout, reply: Vec::new() })
     }
 }
 
@@ -90,7 +93,7 @@ impl TextFunction for Collect {
         let reply = &mut self.reply;
         let got = awaited(|| {
             let ticket = args.bytes(0).filter(|ticket| is_ticket(ticket)).ok_or(Reason::BadTicket)?;
-            let timeout = timeout(args, 1).unwrap_or_default();
+            let timeout = self.timeout.of(args).unwrap_or_default();
             link::with(|link| link.collect(ticket, timeout, reply))
         });
         got.then_some(&self.reply)
@@ -99,8 +102,8 @@ impl TextFunction for Collect {
 
 impl Function for Listen {
     fn init(args: &mut Args<'_>) -> Result<Self, &'static str> {
-        texts_and_timeout(args, 1, "rowcall_wait(subject [, timeout_ms])")?;
-        Ok(Listen { payload: Vec::new() })
+        let timeout = Timeout::behind(args, 1, "rowcall_wait(subject [, timeout_ms])")?;
+        Ok(Listen { timeout, payload: Vec::new() })
     }
 }
 
@@ -110,7 +113,7 @@ impl TextFunction for Listen {
         let got = awaited(|| {
             let filter = args.bytes(0).filter(|filter| subjects::valid_filter(filter));
             let filter = filter.ok_or(Reason::BadSubject)?;
-            let timeout = timeout(args, 1).unwrap_or(TIMEOUT_DEFAULT);
+            let timeout = self.timeout.of(args).unwrap_or(TIMEOUT_DEFAULT);
             link::with(|link| link.listen(filter, timeout, payload))
         });
         got.then_some(&self.payload)
@@ -131,27 +134,36 @@ fn awaited(wait: impl FnOnce() -> Result<(), Reason>) -> bool {
     result.is_ok()
 }
 
-/// So many arguments are passed as bytes; a timeout may follow them.
-fn texts_and_timeout(args: &mut Args<'_>, texts: usize, usage: &'static str) -> Result<(), &'static str> {
-    if !(texts..=texts + 1).contains(&args.len()) {
-        return Err(usage);
-    }
-    if args.len() > texts {
-        // A bare NULL, and a parameter while its statement is prepared, are text without a value.
-        let text = args.kind(texts) == Kind::Text && args.bytes(texts).is_some();
-        if text || args.kind(texts) == Kind::Other {
-            return Err("rowcall: timeout_ms must be a number");
-        }
-        args.coerce(texts, Kind::Int);
-    }
-    (0..texts).for_each(|n| args.coerce(n, Kind::Text));
-    Ok(())
+/// Where the timeout stands among the arguments, and how it comes.
+struct Timeout {
+    at: usize,
+    /// For what the server calls an integer, its value if it was known when the statement began.
+    integer: Option<Option<i64>>,
 }
 
-/// The timeout, if there is one at this place and it is not NULL.
-fn timeout(args: &Args<'_>, at: usize) -> Option<Duration> {
-    let millis = if args.len() > at { args.integer(at) } else { None }?;
-    Some(Duration::from_millis(millis.clamp(0, TIMEOUT_MAX) as u64))
+impl Timeout {
+    /// The one that may follow so many other arguments. All are passed as text, the timeout as well:
+    /// were the server asked for an integer, it would fail statements in strict mode over any text that
+    /// is none.
+    fn behind(args: &mut Args<'_>, texts: usize, usage: &'static str) -> Result<Timeout, &'static str> {
+        if !(texts..=texts + 1).contains(&args.len()) {
+            return Err(usage);
+        }
+        let is_integer = args.len() > texts && args.kind(texts) == Kind::Int;
+        let integer = is_integer.then(|| args.integer(texts));
+        super::all_as_text(args);
+        Ok(Timeout { at: texts, integer })
+    }
+
+    /// Its value in a call, within what is possible; `None` if there is none, if it is NULL, or no number.
+    fn of(&self, args: &Args<'_>) -> Option<Duration> {
+        let text = if args.len() > self.at { args.bytes(self.at) } else { None }?;
+        let millis = match self.integer.and_then(|seen| integers::raw(text, seen)) {
+            Some(raw) => raw,
+            None => integers::nearest(text)?.max(0) as u64,
+        };
+        Some(Duration::from_millis(millis.min(TIMEOUT_MAX)))
+    }
 }
 
 /// Whether it looks like a ticket: three tokens of letters and digits.

@@ -3,21 +3,21 @@
 //! the latest greeting of this process said; and counted, should nobody come to greet.
 
 use super::greeting::latest_terms;
-use super::{Connection, Fail, Link, STALL_WAIT};
+use super::{Connection, Content, Fail, Link, STALL_WAIT};
+use crate::bounded::Bounded;
 use crate::counters::{Reason, UNCONFIRMED};
 use std::sync::atomic::Ordering::Relaxed;
 
 impl Link {
     /// Hands an event to the daemon, or to the kernel for the daemon that comes next.
-    pub(crate) fn publish(
+    pub(crate) fn publish<'a>(
         &mut self,
         subject: &[u8],
-        body: impl Fn(&mut Vec<u8>) -> Result<usize, Reason>,
+        write: impl Fn(&mut Bounded) -> Result<Content<'a>, Reason>,
     ) -> Result<usize, Reason> {
         self.connected(|connection| {
             connection.greeted_or_ahead()?;
-            let sent = connection.put(subject, None, &body)?;
-            connection.send()?;
+            let sent = connection.send_message(subject, None, &write)?;
             if !connection.is_greeted {
                 connection.is_introduced = true;
                 connection.ahead += 1;

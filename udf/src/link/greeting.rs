@@ -6,7 +6,7 @@ use crate::counters::Reason;
 use crate::socket::For;
 use rowcall_wire::parse::{self, ServerOp, Step};
 use rowcall_wire::rule::Rule;
-use rowcall_wire::{VERSION_TAG, encode};
+use rowcall_wire::{PAYLOAD_CEILING, PAYLOAD_MAX, VERSION_TAG, encode};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,14 @@ pub(super) struct Terms {
     pub(super) max_payload: usize,
     /// What SQL may publish to.
     pub(super) rule: Rule,
+}
+
+#[cfg(test)]
+impl Terms {
+    /// Those of a daemon that takes so much, and restricts nothing.
+    pub(super) fn plain(max_payload: usize) -> Terms {
+        Terms { version: None, max_payload, rule: Rule::default() }
+    }
 }
 
 /// The daemon's version, if one has greeted us.
@@ -108,7 +116,7 @@ impl Connection {
                 let version = json_text(json, "version").and_then(|version| version.split_once(VERSION_TAG));
                 self.terms = Some(Terms {
                     version: version.map(|(_, ours)| ours.to_owned()),
-                    max_payload: json_number(json, "max_payload").unwrap_or(rowcall_wire::PAYLOAD_MAX),
+                    max_payload: json_number(json, "max_payload").unwrap_or(PAYLOAD_MAX).min(PAYLOAD_CEILING),
                     rule: rule(json),
                 });
                 self.is_greeted = true;

@@ -2,7 +2,7 @@
 //! for it. The daemon's side is daemon/src/mail.rs.
 
 use super::reply::answer;
-use super::{Link, STALL_WAIT, copy};
+use super::{Link, STALL_WAIT, plain};
 use crate::counters::Reason;
 use rowcall_wire::{Message, headers, subject};
 use std::hash::{BuildHasher, RandomState};
@@ -28,8 +28,7 @@ impl Link {
             connection.greeted(STALL_WAIT)?;
             let ticket = ticket_text(&connection.server_id, number, secret);
             let inbox = [subject::MAIL, ticket.as_bytes()].concat();
-            let sent = connection.put(subject, Some(&inbox), &|body| copy(body, payload))?;
-            connection.send()?;
+            let sent = connection.send_message(subject, Some(&inbox), &|_| Ok(plain(payload)))?;
             Ok((sent, connection.server_id.clone()))
         })?;
         *ticket = ticket_text(&server_id, number, secret);
@@ -48,7 +47,7 @@ impl Link {
         match result {
             // Only now may the daemon forget it. If it is not told, the reply stays until it is evicted.
             Ok(()) | Err(Reason::NoResponders | Reason::Failed) => {
-                let _ = self.tell(subject::TAKEN, |body| copy(body, ticket));
+                let _ = self.tell(subject::TAKEN, ticket);
             }
             // The daemon still waits for the reply, and would send it here, where perhaps nobody reads
             // any more: one that fills the socket would look like a subscriber who is too slow.

@@ -1,7 +1,7 @@
 //! Requests and what comes back: the inbox that replies go to, and waiting for the one that is meant.
 
 use super::allowed::{is_forbidden, rule};
-use super::{Connection, Fail, LIMITS, Link, Wait, copy, greeting_wait};
+use super::{Connection, Fail, LIMITS, Link, Wait, greeting_wait, plain, reserve};
 use crate::counters::Reason;
 use crate::socket::For;
 use rowcall_wire::parse::{self, ServerOp, Step};
@@ -43,8 +43,7 @@ impl Link {
             connection.request += 1;
             connection.put_subscription();
             let inbox = connection.inbox_subject();
-            connection.put(subject, Some(inbox.as_bytes()), &|body| copy(body, payload))?;
-            connection.send()?;
+            connection.send_message(subject, Some(inbox.as_bytes()), &|_| Ok(plain(payload)))?;
             connection.subscribed = true;
             Ok(())
         })?;
@@ -132,7 +131,9 @@ impl Connection {
         };
         let taken = take(&message).and_then(|bytes| {
             out.clear();
-            copy(out, bytes)
+            reserve(out, bytes.len())?;
+            out.extend_from_slice(bytes);
+            Ok(())
         });
         self.input.drain(..used);
         taken.map(|_| Some(Next::Meant)).map_err(Fail::Call)
