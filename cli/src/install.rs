@@ -2,15 +2,15 @@
 //! server. What is there already stays; what it did is said line by line.
 
 use crate::failure::Failure;
-use crate::output;
-use crate::schema;
 use crate::server::{HEADING, ServerArgs};
+use crate::{output, replace, schema, span};
 use clap::Args;
 use rowcall_mysql::{Connection, quoted};
 use serde_json::json;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The statements of an installation by hand; the functions' names and types are read from it, so
 /// that they stand in one place.
@@ -40,6 +40,10 @@ pub(crate) struct Install {
     #[arg(long)]
     print: bool,
 
+    /// How long to wait for statements that use the functions which were there before (MySQL alone)
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = span::parse)]
+    wait: u64,
+
     // Last: a heading holds for all that follows.
     /// For committed mode: create the schema `rowcall` and the daemon's account as well, and write an
     /// option file that names the account, for `rowcalld --outbox`
@@ -54,6 +58,9 @@ pub(crate) struct Install {
     #[command(flatten, next_help_heading = HEADING)]
     pub(crate) server: ServerArgs,
 }
+
+/// Said of what needs nothing to be done.
+const THERE: &str = "already there";
 
 /// A function as install.sql creates it.
 pub(crate) struct Function {
@@ -81,10 +88,14 @@ impl Install {
         if !self.no_copy {
             self.put_library(&mut connection, &report)?;
         }
+        let mut has_created = false;
         for function in functions() {
             let done = create(&mut connection, &function)?;
+            has_created |= done != THERE;
             report.say("function", function.name, done)?;
         }
+        let wait = Duration::from_millis(self.wait);
+        replace::settle(&mut connection, &version, has_created, wait, &report)?;
         check_version(&mut connection)?;
         let Some(file) = &self.outbox else { return Ok(()) };
         if version.starts_with("5.") {
@@ -184,16 +195,22 @@ pub(crate) fn recorded_library(connection: &mut Connection, name: &str) -> Resul
 }
 
 /// Creates a function, or replaces the one of another version; says what it did.
-fn create(connection: &mut Connection, function: &Function) -> Result<&'static str, Failure> {
+pub(crate) fn create(connection: &mut Connection, function: &Function) -> Result<&'static str, Failure> {
     let (name, library) = (function.name, library_name());
     let recorded = recorded_library(connection, name)?;
-    if recorded.as_deref() == Some(&library) && is_known(connection, name) {
-        return Ok("already there");
+    let is_known = recorded.is_some() && is_known(connection, name);
+    if recorded.as_deref() == Some(&library) && is_known {
+        return Ok(THERE);
+    }
+    let definition = format!("FUNCTION {name} RETURNS {} SONAME {}", function.returns, quoted(&library));
+    if is_known && connection.query(format!("CREATE OR REPLACE {definition}")).is_ok() {
+        // MariaDB can: at no moment is the function missing.
+        return Ok("replaced");
     }
     if recorded.is_some() {
         drop_function(connection, name)?;
     }
-    let sql = format!("CREATE FUNCTION {name} RETURNS {} SONAME {}", function.returns, quoted(&library));
+    let sql = format!("CREATE {definition}");
     connection.query(&sql).map_err(|error| Failure::server(&sql, &error))?;
     Ok(if recorded.is_some() { "replaced" } else { "created" })
 }

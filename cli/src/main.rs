@@ -27,6 +27,7 @@ mod output;
 mod parked;
 mod payload;
 mod progress;
+mod replace;
 mod reply;
 mod request;
 mod schema;

@@ -52,6 +52,7 @@ mod page;
 mod parameters;
 mod protocol;
 mod readme;
+mod replacing;
 mod replication;
 mod request;
 mod retries;
