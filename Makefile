@@ -1,6 +1,6 @@
 # make demo    what Rowcall does, on a private server, in a minute
 # make test    everything that must hold: format, lints, unit tests, end-to-end tests on real servers
-# make fuzz    the parsers of what comes from outside, five seconds each (SECONDS=600 ONLY="http users" for longer)
+# make fuzz    the parsers of what comes from outside, and the functions through SQL, five seconds each (SECONDS=600 ONLY="http users" for longer)
 # make bench   the speed goals, each beside its peer (ONLY="streams sql" runs some of them)
 # make soak    what takes too long for make test (ONLY="faults" runs some of it)
 # make install the programs and the library below PREFIX, the configuration in /etc/rowcall (make uninstall)

@@ -180,7 +180,7 @@ fn equal_names_take_no_time(kind: Kind) {
     run(&mut sql, &format!("DO rowcall_emit('t'{})", ", 1 AS x".repeat(names)));
     let took = began.elapsed();
     for prefix in ["?", "x"] {
-        let object: serde_json::Value = serde_json::from_str(&listener.message().text()).unwrap();
+        let object: serde_json::Value = serde_json::from_slice(&listener.message().payload).unwrap();
         assert_eq!(object.as_object().unwrap().len(), names);
         assert_eq!(object[format!("{prefix}_{names}")], 1, "{prefix}");
     }

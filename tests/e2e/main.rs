@@ -34,6 +34,7 @@ mod doctor;
 mod editions;
 mod examples;
 mod faults;
+mod fuzz_sql;
 mod guest;
 mod held;
 mod http;

@@ -11,6 +11,7 @@ on_each_server!(
     functions_outlive_their_replacement_where_uses_are_counted,
     functions_outlive_their_replacement_where_uses_are_not_counted,
     functions_removed_and_installed_again_stay,
+    what_a_missing_function_takes_along,
 );
 
 /// Makes every function one of an older library.
@@ -38,9 +39,22 @@ impl Load {
         }
     }
 
+    /// Ends it when it is dropped, also when the test fails.
+    fn until_dropped(&self) -> End<'_> {
+        End(&self.end)
+    }
+
     fn goes_on(&self) {
         let before = self.written.load(Relaxed);
         eventually("more writes", || (self.written.load(Relaxed) > before + 20).then_some(()));
+    }
+}
+
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
     }
 }
 
@@ -76,6 +90,7 @@ fn replace_under_load(kind: Kind, schema: &str) {
         .unwrap();
     let load = Load { end: false.into(), written: 0.into(), failed: 0.into() };
     thread::scope(|scope| {
+        let _end = load.until_dropped();
         for _ in 0..2 {
             let (load, sql) = (&load, site.connect());
             scope.spawn(move || load.run(sql, "INSERT INTO t VALUES (1), (2), (3)"));
@@ -108,7 +123,6 @@ fn replace_under_load(kind: Kind, schema: &str) {
             assert!(install.wait().success());
         }
         load.goes_on();
-        load.end.store(true, Relaxed);
     });
     assert_eq!(load.failed.load(Relaxed), 0, "a trigger with the handler fails no statement");
     assert_all_there(&site);
@@ -146,4 +160,42 @@ fn functions_removed_and_installed_again_stay(kind: Kind) {
     });
     assert!(site.rowcall(&["install"]).status.success());
     assert_all_there(&site);
+}
+
+/// docs/functions.md warns of each.
+fn what_a_missing_function_takes_along(kind: Kind) {
+    let Some(site) = Site::without_daemon(kind) else { return };
+    let mut sql = site.connect();
+    let handler = "DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;";
+    sql.query("CREATE TABLE named (id INT)").unwrap();
+    sql.query(format!(
+        "CREATE TRIGGER n AFTER INSERT ON named FOR EACH ROW BEGIN {handler} DO rowcall_notify('t' AS s, 'x'); END"
+    ))
+    .unwrap();
+    let generated = [
+        "CREATE TABLE virtual_column (id INT, sent INT AS (rowcall_notify('t', id)) VIRTUAL)",
+        "CREATE TABLE default_value (id INT, sent INT DEFAULT (rowcall_notify('t', 'x')))",
+    ];
+    for table in generated {
+        assert_eq!(sql.query(table).is_ok(), kind == Kind::MariaDb, "{table}");
+    }
+    sql.query("DROP FUNCTION rowcall_notify").unwrap();
+    sql.query("FLUSH TABLES").unwrap();
+    let mut fails = |statement: &str, number: u32| {
+        assert_eq!(sql.query(statement).unwrap_err().number, number, "{statement}");
+    };
+    fails("SELECT rowcall_notify('t', 'x')", 1305);
+    fails("SELECT rowcall_notify('t' AS s, 'x')", 1584);
+    fails("DO rowcall_notify('t' AS s, 'x')", 1584);
+    fails("INSERT INTO named VALUES (1)", 1064);
+    if kind == Kind::MariaDb {
+        for table in ["virtual_column", "default_value"] {
+            fails(&format!("SELECT id FROM {table}"), 1584);
+            fails(&format!("SHOW CREATE TABLE {table}"), 1584);
+            fails(&format!("ALTER TABLE {table} DROP COLUMN sent"), 1584);
+        }
+    }
+    assert!(site.rowcall(&["install"]).status.success());
+    let tables = if kind == Kind::MariaDb { "named, virtual_column, default_value" } else { "named" };
+    sql.query(format!("SELECT 1 FROM {tables}")).unwrap();
 }
