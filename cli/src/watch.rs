@@ -98,8 +98,8 @@ pub(crate) struct Watch {
     #[arg(long, conflicts_with_all = ["print", "refresh"])]
     list: bool,
 
-    /// Write the triggers anew where the table's columns have changed, or where some are missing or on the table
-    /// that had its name
+    /// Write the triggers anew where the table's columns have changed, where some are missing or on the table that
+    /// had its name, or where an earlier version wrote them
     #[arg(long, conflicts_with = "print")]
     refresh: bool,
 

@@ -2,11 +2,13 @@
 //! watch/types.rs, what the statements that make the changes notice of it in watch/statements.rs.
 
 mod alike;
+mod altered;
 mod forwarding;
 mod listening;
 mod moved;
 mod rights;
 mod running;
+mod sessions;
 mod statements;
 mod tools;
 mod types;

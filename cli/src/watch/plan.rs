@@ -53,7 +53,7 @@ const BEHIND: &str = "; END IF;";
 /// The member that says what it is. The first one, as members are sorted.
 const MARK: &str = "rowcall";
 
-/// The edition of plans, and of the triggers' text.
+/// The edition of plans, and of the triggers' text: one more whenever an older text is to be written anew.
 pub(crate) const EDITION: u64 = 2;
 
 /// What its text holds as `%` and two digits: nothing of it gets lost in information_schema then.

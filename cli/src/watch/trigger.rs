@@ -3,7 +3,7 @@
 //! Nothing in it may fail the statement that writes the row, but InnoDB when it cannot write the event: then
 //! row and event are undone together, as everything in a transaction is.
 
-use super::columns::{Column, identifier};
+use super::columns::{BigNumbers, Column, Origin, as_they_were, identifier};
 use super::literal::{self, quoted};
 use super::plan::{Mode, Op, Plan};
 use super::subject;
@@ -88,28 +88,50 @@ impl Trigger<'_> {
         let none = |is: bool| if is { " DEFAULT 'null'" } else { "" };
         line(&format!("DECLARE rowcall_before {text}{};", none(self.op == Op::Insert)));
         line(&format!("DECLARE rowcall_after {text}{};", none(self.op == Op::Delete)));
-        line(&format!("DECLARE rowcall_subject, rowcall_headers, rowcall_payload {text};"));
+        line(&format!("DECLARE rowcall_key, rowcall_subject, rowcall_headers, rowcall_payload {text};"));
         line("DECLARE rowcall_wanted BOOLEAN DEFAULT TRUE;");
+        let unstored = self.is_unstored();
+        if unstored.is_some() {
+            line("DECLARE rowcall_unstored BOOLEAN DEFAULT FALSE;");
+        }
         // What fails here leaves a NULL, and the event is counted or parked for that, by whoever takes it.
         line("BEGIN");
         line("  DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;");
+        if let Some(unstored) = &unstored {
+            line(&format!("  SET rowcall_unstored = ({unstored}) IS TRUE;"));
+        }
         if let Some(condition) = self.plan.when.as_deref().map(literal::condition) {
             line(&format!("  SET rowcall_wanted = (({condition}\n    ) IS TRUE);"));
         }
-        if self.op != Op::Insert {
-            line(&format!("  SET rowcall_before = {};", self.object("OLD")));
-        }
-        if self.op != Op::Delete {
-            line(&format!("  SET rowcall_after = {};", self.object("NEW")));
-        }
+        let shown: Vec<_> = self.shown().collect();
+        line(&format!("  IF {} THEN", as_they_were(&shown, self.row())));
+        self.rows(&mut line, Column::json);
+        line("  ELSE");
+        self.rows(&mut line, Column::json_of_any);
+        line("  END IF;");
         let key = self.key();
-        let subject = subject::sql(&self.plan.subject, self.table, self.op, key.as_deref());
+        if !key.is_empty() {
+            line(&format!("  IF {} THEN", as_they_were(&key, self.row())));
+            line(&format!("    SET rowcall_key = {};", self.joined(Column::key)));
+            line("  ELSE");
+            line(&format!("    SET rowcall_key = {};", self.joined(Column::key_of_any)));
+            line("  END IF;");
+        }
+        let key = (!key.is_empty()).then_some("rowcall_key");
+        let subject = subject::sql(&self.plan.subject, self.table, self.op, key);
         line(&format!("  SET rowcall_subject = {subject};"));
-        if let (Some(key), Mode::Committed) = (&key, self.plan.mode) {
+        if let (Some(key), Mode::Committed) = (key, self.plan.mode) {
             let head = quoted(&format!("Rowcall-Key: {}/", one_line(&self.table.to_string())));
             line(&format!("  SET rowcall_headers = CONCAT({head}, {key});"));
         }
         line(&format!("  SET rowcall_payload = {};", self.envelope()));
+        if self.columns.iter().any(|column| column.lax) {
+            // Halves of surrogate pairs, which MariaDB keeps in its UTF-8 and no reader takes, begin with this
+            // byte. In UTF-16 there are none: they become `?`.
+            line("  IF LOCATE(x'ED', CAST(rowcall_payload AS BINARY)) > 0 THEN");
+            line("    SET rowcall_payload = CONVERT(CONVERT(rowcall_payload USING utf16) USING utf8mb4);");
+            line("  END IF;");
+        }
         line("END;");
         line(&format!("IF {} THEN", self.is_wanted()));
         body.push_str(&self.send());
@@ -124,13 +146,40 @@ impl Trigger<'_> {
         self.columns.iter().filter(move |column| chosen(&column.name))
     }
 
+    /// The columns that tell one row from others.
+    fn key(&self) -> Vec<&Column> {
+        let named = |name: &String| self.columns.iter().find(|column| column.name == *name);
+        self.plan.key.iter().filter_map(named).collect()
+    }
+
+    /// The row that the event is about.
+    fn row(&self) -> &'static str {
+        if self.op == Op::Delete { "OLD" } else { "NEW" }
+    }
+
+    /// Statements that write the row before and after.
+    fn rows(&self, line: &mut impl FnMut(&str), json: fn(&Column, &str, BigNumbers) -> String) {
+        let object = |row| self.object(|column| json(column, row, self.plan.big_numbers));
+        if self.op != Op::Insert {
+            line(&format!("    SET rowcall_before = {};", object("OLD")));
+        }
+        if self.op != Op::Delete {
+            line(&format!("    SET rowcall_after = {};", self.stored("rowcall_before", object("NEW"))));
+        }
+    }
+
+    /// SQL for what is stored after all, where that may be the row as it was.
+    fn stored(&self, before: &str, after: String) -> String {
+        if self.is_unstored().is_some() { format!("IF(rowcall_unstored, {before}, {after})") } else { after }
+    }
+
     /// A row as a JSON object.
-    fn object(&self, row: &str) -> String {
+    fn object(&self, json: impl Fn(&Column) -> String) -> String {
         let mut sql = String::from("CONCAT(");
         for (at, column) in self.shown().enumerate() {
             let before = if at == 0 { "{" } else { "," };
             let member = quoted(&format!("{before}{}", column.member()));
-            let _ = write!(sql, "{member}, {},\n        ", column.json(row, self.plan.big_numbers));
+            let _ = write!(sql, "{member}, {},\n        ", json(column));
         }
         sql.push_str("'}')");
         sql
@@ -166,12 +215,41 @@ impl Trigger<'_> {
     }
 
     /// SQL for what tells one row from others.
-    fn key(&self) -> Option<String> {
-        let row = if self.op == Op::Delete { "OLD" } else { "NEW" };
-        let named = |name: &String| self.columns.iter().find(|column| column.name == *name);
-        let parts: Vec<String> =
-            self.plan.key.iter().filter_map(named).map(|column| column.key(row)).collect();
-        (!parts.is_empty()).then(|| format!("LEFT(CONCAT_WS('/', {}), {KEY_MAX})", parts.join(", ")))
+    fn joined(&self, key: fn(&Column, &str) -> String) -> String {
+        let of = |row| {
+            let parts: Vec<String> = self.key().into_iter().map(|column| key(column, row)).collect();
+            format!("LEFT(CONCAT_WS('/', {}), {KEY_MAX})", parts.join(", "))
+        };
+        self.stored(&of("OLD"), of(self.row()))
+    }
+
+    /// SQL for whether MariaDB shows a row that it does not store: an UPDATE that changes nothing gives NEW the
+    /// time all the same. One that sets that time itself looks alike and is stored, so the table is asked, but
+    /// only where nothing else has changed. Its row is the one by its primary key; without one there is no
+    /// telling.
+    fn is_unstored(&self) -> Option<String> {
+        let of = |origin| self.columns.iter().filter(move |column| column.origin == origin);
+        let same = |column: &Column, row: &str| format!("{} <=> {}", column.value(row), column.value("NEW"));
+        let stamps = |row| {
+            let same = of(Origin::Stamped).map(|column| same(column, row));
+            same.collect::<Vec<_>>().join(" AND ")
+        };
+        let key: Vec<_> = self.columns.iter().filter(|column| column.primary).collect();
+        if self.op != Op::Update || key.is_empty() || of(Origin::Stamped).next().is_none() {
+            return None;
+        }
+        let there: Vec<_> = key
+            .iter()
+            .map(|column| format!("{} = {}", column.value("rowcall_row"), column.value("OLD")))
+            .collect();
+        Some(format!(
+            "NOT ({}){} AND EXISTS (SELECT 1 FROM {} rowcall_row WHERE {} AND NOT ({}))",
+            stamps("OLD"),
+            of(Origin::Given).map(|column| format!(" AND {}", same(column, "OLD"))).collect::<String>(),
+            identifier(&self.table.name),
+            there.join(" AND "),
+            stamps("rowcall_row")
+        ))
     }
 
     fn is_wanted(&self) -> String {

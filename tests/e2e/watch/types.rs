@@ -89,7 +89,7 @@ fn more(kind: Kind) -> Vec<Example> {
 }
 
 /// The numbers are compared as numbers: one server writes 1, the other 1.0.
-fn same(one: &Value, other: &Value) -> bool {
+pub(super) fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same(one, other))
