@@ -4,6 +4,7 @@
 
 mod deadlines;
 mod ending;
+mod pace;
 mod secrecy;
 mod writing;
 
@@ -18,15 +19,10 @@ use crate::stats::Reason;
 use crate::transport::Transport;
 use crate::{Daemon, Handler};
 use hashbrown::HashTable;
-use rowcall_wire::parse::{self, Limits, Step};
+use rowcall_wire::parse::{self, ClientOp, Limits, Step};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-/// Whoever has taken nothing for so long is not reading, and is waited for by nobody. A reader that
-/// is merely busy comes back sooner, or lives on what it may still be owed: filling the second half
-/// takes a fast publisher 70 ms.
-pub(crate) const READING: Duration = Duration::from_millis(20);
 
 /// What a turn produces is written out early once it is this much: one read of input, sent to many.
 pub(crate) const ROUND_MAX: usize = 8 << 20;
@@ -69,8 +65,14 @@ pub(crate) struct Client {
     watched: Ready,
     /// Since when its socket has taken nothing although something is owed.
     blocked_since: Option<Instant>,
-    /// Until when it is not read from, because it publishes faster than others read.
-    held_until: Option<Instant>,
+    /// Whether it is owed more than publishers outside SQL may have it owed.
+    lags: bool,
+    /// The publishers that wait until it has room.
+    waited_for_by: Vec<Key>,
+    /// Whether it is not read from until a reader has room.
+    held: bool,
+    /// The reader among whose `waited_for_by` it stands.
+    waits_for: Option<Key>,
     /// When something was last read from it.
     pub(crate) last_read: Instant,
     /// Questions whether it is there that it has not answered.
@@ -151,10 +153,9 @@ pub(crate) struct Subscription {
 }
 
 impl Client {
-    /// Whether it is owed more than half of what may be owed, and reads: has taken something in this
-    /// time.
-    pub(crate) fn lags(&self, half: usize, now: Instant, reading: Duration) -> bool {
-        self.owed.len() > half && self.blocked_since.is_some_and(|since| now < since + reading)
+    /// Whether it lags, and reads: has taken something in this time.
+    pub(crate) fn lags_and_reads(&self, now: Instant, reading: Duration) -> bool {
+        self.lags && self.blocked_since.is_some_and(|since| now < since + reading)
     }
 
     /// Whether it is owed more than it may be, `before` being what it was owed before the latest
@@ -226,7 +227,10 @@ impl Daemon {
             partial_wants: 0,
             watched: READ,
             blocked_since: None,
-            held_until: None,
+            lags: false,
+            waited_for_by: Vec::new(),
+            held: false,
+            waits_for: None,
             last_read: self.now,
             pings_open: 0,
             deadline: None,
@@ -265,7 +269,8 @@ impl Daemon {
 
     /// Reads once, and does what the bytes say. Tells how many bytes came.
     pub(crate) fn read_client(&mut self, key: Key) -> usize {
-        let Some(client) = self.clients.get_mut(key).filter(|client| !client.is_waiting()) else { return 0 };
+        let listened_to = |client: &&mut Client| !client.is_waiting() && !client.is_held();
+        let Some(client) = self.clients.get_mut(key).filter(listened_to) else { return 0 };
         if !client.transport.is_plain() {
             return self.read_secret(key);
         }
@@ -293,7 +298,6 @@ impl Daemon {
             nothing => self.on_nothing_read(key, nothing),
         };
         self.input = input;
-        self.hold_if_lagging(key);
         read
     }
 
@@ -323,7 +327,6 @@ impl Daemon {
         client.partial_wants = 0;
         let kept = std::mem::take(&mut client.partial);
         self.feed(key, &kept);
-        self.hold_if_lagging(key);
         self.end_if_said_all(key);
         if self.clients.get(key).is_some_and(|client| client.ended_input) {
             self.on_end_of_input(key);
@@ -339,7 +342,7 @@ impl Daemon {
         while let Some(first) = bytes.first()
             && let Some(client) = self.clients.get(key).filter(|client| client.is_open())
         {
-            if client.is_waiting() {
+            if client.is_waiting() || client.is_held() {
                 return self.keep_partial(key, bytes, 0);
             }
             // The first thing that a stranger says is CONNECT.
@@ -350,6 +353,12 @@ impl Daemon {
             let limits = client.limits(self.config.max_payload.0);
             match parse::client_op(bytes, &limits) {
                 Ok(Step::Op(op, used)) => {
+                    if let ClientOp::Pub(message) | ClientOp::Hpub(message) = &op
+                        && let Some(reader) = self.full_reader(key, message.subject)
+                    {
+                        self.hold(key, reader);
+                        return self.keep_partial(key, bytes, 0);
+                    }
                     self.apply(key, op);
                     bytes = &bytes[used..];
                 }

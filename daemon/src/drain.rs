@@ -53,6 +53,7 @@ impl Daemon {
             // It fails only for a peer that is gone.
             let _ = client.transport.shut(Shutdown::Read);
         }
+        self.let_go(key);
         for _ in 0..LAST_READS_MAX {
             if self.read_client(key) == 0 {
                 return;

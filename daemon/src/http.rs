@@ -22,20 +22,16 @@ use crate::client::{Client, ROUND_MAX};
 use crate::listener::Peer;
 use crate::slots::Key;
 use crate::stats::Reason;
-use crate::{Daemon, Timer};
+use crate::{Daemon, NEXT_TURN, Timer};
 use answer::{Answer, Manner};
 use request::Flaw;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
 use tokens::Tokens;
 use visit::{Awaited, Due, Step};
 pub(crate) use visit::{Delivered, Visit};
 
 /// Connections beyond the limit that are told so at a time; further ones are closed without a word.
 pub(crate) const REFUSED_MAX: usize = 64;
-
-/// A deadline that does not pass within this turn of the loop, and passes in the next.
-const NEXT_TURN: Duration = Duration::from_nanos(1);
 
 /// What is known and counted of all who come by HTTP.
 #[derive(Debug, Default)]
@@ -102,7 +98,7 @@ impl Daemon {
                 Ok(Step::Head) => self.judge(key),
                 Ok(Step::Whole(head, body)) => {
                     self.http.requests += 1;
-                    self.on_request(key, &head, &body);
+                    self.on_request(key, head, body);
                 }
                 Err(flaw) => self.refuse_flaw(key, flaw),
             }
@@ -243,8 +239,15 @@ impl Daemon {
         let Some(client) = self.clients.get_mut(key) else { return };
         let rest = client.take_partial();
         self.feed_visit(key, &rest);
-        self.hold_if_lagging(key);
         self.end_if_said_all(key);
+    }
+
+    /// Does what a request asks for that had to wait until others had room.
+    pub(crate) fn go_on_with_request(&mut self, key: Key) {
+        if let Some((head, body)) = self.visit(key).and_then(Visit::take_up) {
+            self.on_request(key, head, body);
+        }
+        self.go_on(key);
     }
 
     /// The daemon leaves: whoever waits for something is told that it will not come.

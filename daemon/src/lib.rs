@@ -48,7 +48,7 @@ pub use signals::Signals;
 use slots::{Key, Slots};
 use stats::Stats;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use subjects::Subjects;
 use timers::Timers;
 
@@ -96,8 +96,8 @@ pub struct Daemon {
     outbox: Option<Outbox>,
     /// Replies that wait to be collected.
     mail: Mail,
-    /// Whether the client that is being read from publishes to someone who reads, but lags behind.
-    lagging: bool,
+    /// How many clients lag behind those who publish to them.
+    lagging: usize,
     /// Subscriptions that reached their maximum with the current message.
     spent: Vec<Key>,
     /// The one buffer that is read into. No buffer belongs to a connection that has nothing
@@ -146,6 +146,9 @@ enum Timer {
     Mail,
     Leave,
 }
+
+/// A deadline that does not pass within this turn of the loop, and passes in the next.
+const NEXT_TURN: Duration = Duration::from_nanos(1);
 
 /// A read takes at most this much; it is also how long one busy client can keep the others
 /// waiting. Larger reads were not faster (a 64 KiB write costs 4 to 7 microseconds already).
@@ -212,7 +215,7 @@ impl Daemon {
             attempts: Attempts::default(),
             outbox: None,
             mail: Mail::new(kept),
-            lagging: false,
+            lagging: 0,
             spent: Vec::new(),
             input: vec![0; INPUT_MAX],
             clear: Vec::new(),

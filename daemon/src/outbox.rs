@@ -249,8 +249,10 @@ impl Daemon {
 
     fn hand_on_batch(&mut self, batch: Vec<Event>) {
         let count = batch.len() as u64;
+        let mut lags = false;
         for event in batch {
             self.hand_on(&event);
+            lags |= self.has_lagging_reader(&event.subject);
             if let Some(outbox) = &mut self.outbox
                 && !event.consumers.is_empty()
             {
@@ -261,7 +263,7 @@ impl Daemon {
         self.flush();
         if let Some(outbox) = &mut self.outbox {
             outbox.handed_on += count;
-            outbox.someone_lags = std::mem::take(&mut self.lagging);
+            outbox.someone_lags = lags;
         }
     }
 
@@ -295,9 +297,8 @@ impl Daemon {
     /// Tells the reader to go on, once everyone who reads has caught up: a backlog is read faster
     /// than most subscribers take it, and they are not to be cut off for that.
     pub(crate) fn answer_reader(&mut self) {
-        let half = self.config.max_pending.0 / 2;
         let Some(outbox) = &mut self.outbox else { return };
-        let lags = |client: &Client| client.lags(half, self.now, READING);
+        let lags = |client: &Client| client.lags_and_reads(self.now, READING);
         outbox.someone_lags = outbox.someone_lags && self.clients.iter().any(|(_, client)| lags(client));
         if outbox.someone_lags {
             self.timers.set(self.now + HOLD, Timer::Outbox);

@@ -19,6 +19,10 @@ pub const HALF_CLOSED: Ready = EpollFlags::EPOLLRDHUP;
 /// To be told only that the peer is gone altogether, which epoll always tells.
 pub const NOTHING: Ready = EpollFlags::empty();
 
+/// The same once, and not again and again: for somebody who is not to be looked at before something
+/// else has happened.
+pub const GONE_ONCE: Ready = EpollFlags::EPOLLET;
+
 /// How many events one turn takes. More stay with the kernel for the next turn; the number only
 /// bounds how long a turn gets.
 pub const EVENTS_MAX: usize = 256;

@@ -2,11 +2,11 @@
 //! here; the end of the turn writes to sockets.
 
 use crate::Daemon;
-use crate::client::{self, Client};
+use crate::client::Client;
 use crate::http::Delivered;
 use crate::listener::Peer;
 use crate::mail;
-use crate::outbox::{self, Outbox};
+use crate::outbox::Outbox;
 use crate::slots::Key;
 use crate::stats::{Reason, Stats};
 use rowcall_wire::{Message, encode, headers, subject};
@@ -126,11 +126,15 @@ impl Daemon {
     }
 
     /// Owes the message to one member of a queue group: any of them, or, if that one cannot take
-    /// it, the next that can.
+    /// it, the next that can. One that lags comes last.
     fn deliver_to_one(&mut self, from: Option<Key>, members: &[Key], message: &Message<'_>) -> bool {
         let first = self.random.usize(..members.len());
         let (later, sooner) = members.split_at(first);
-        sooner.iter().chain(later).any(|&member| self.deliver(from, member, message))
+        let (lagging, others): (Vec<Key>, Vec<Key>) = match self.lagging {
+            0 => return sooner.iter().chain(later).any(|&member| self.deliver(from, member, message)),
+            _ => sooner.iter().chain(later).partition(|&&member| self.is_lagging(member)),
+        };
+        others.into_iter().chain(lagging).any(|member| self.deliver(from, member, message))
     }
 
     /// Owes the message to one subscriber, if he may have it. Says whether that was possible.
@@ -175,8 +179,7 @@ impl Daemon {
             self.spent.push(to);
         }
         let most = self.config.max_pending.0;
-        let reading = if from.is_some() { client::READING } else { outbox::READING };
-        self.lagging |= client.lags(most / 2, self.now, reading);
+        client.note_lag(self.config.pace().share(), &mut self.lagging);
         if client.is_behind(before, most) {
             let slow = subscription.client;
             self.leave(slow, Reason::SlowPending);

@@ -20,6 +20,8 @@ pub struct Stats {
     pub out_bytes: u64,
     /// Messages published that no subscription took.
     pub unheard: u64,
+    /// How often a publisher had to wait for a reader.
+    pub held: u64,
     /// Requests answered with "no responders". They are among the unheard.
     pub no_responders: u64,
     /// Bytes that subscribers were still owed when their connections ended.
@@ -53,6 +55,7 @@ impl Stats {
             out_msgs: 0,
             out_bytes: 0,
             unheard: 0,
+            held: 0,
             no_responders: 0,
             lost_bytes: 0,
             logins: 0,

@@ -48,6 +48,7 @@ mod official_client;
 mod official_clients;
 mod old_server;
 mod operations;
+mod pace;
 mod packages;
 mod page;
 mod parameters;

@@ -263,7 +263,7 @@ fn who_reads_too_slowly_is_cut_off_and_counted() {
     let mut healthy = scene.terminal().hello();
     healthy.send("SUB flood 1\r\n");
     healthy.barrier();
-    let mut publisher = Terminal::unix(&scene.daemon.socket).hello();
+    let mut publisher = Terminal::library(&scene.daemon.socket);
     let payload = "x".repeat(PAYLOAD);
     for n in 0.. {
         assert!(n < 10_000, "not cut off: {}", scene.daemon.varz());

@@ -76,6 +76,19 @@ impl Terminal {
         Terminal::greeted(Stream::Unix(stream))
     }
 
+    /// Connects as the library inside the server does.
+    ///
+    /// # Panics
+    /// If nobody is there.
+    pub fn library(path: &Path) -> Terminal {
+        let mut terminal = Terminal::unix(path);
+        terminal.send(
+            "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"protocol\":0,\"lang\":\"sql\"}\r\n",
+        );
+        terminal.barrier();
+        terminal
+    }
+
     /// Takes over a connection and reads the greeting.
     ///
     /// # Panics

@@ -1,4 +1,4 @@
-//! When something about a connection is due: a publisher that is held is let go, a socket that takes
+//! When something about a connection is due: a publisher that is held may go on, a socket that takes
 //! nothing is given up, a silent peer is asked whether it is there. One timer stands for all of it.
 
 use super::Client;
@@ -8,41 +8,15 @@ use crate::listener::Peer;
 use crate::slots::Key;
 use crate::stats::Reason;
 use crate::{Daemon, Timer};
-use std::time::{Duration, Instant};
-
-/// How long a publisher on TCP is not read from after it has published to someone who reads, but
-/// more slowly, and is owed half of what may be owed. So a publisher that can do more (a full read
-/// each time: 128 MB/s at least) does not get healthy subscribers cut off. Nobody on the Unix socket
-/// is ever made to wait: there an SQL statement would.
-const HOLD: Duration = Duration::from_millis(2);
+use std::time::Instant;
 
 impl Daemon {
-    /// Stops reading from a publisher for a moment, if someone it publishes to lags behind.
-    pub(crate) fn hold_if_lagging(&mut self, key: Key) {
-        if std::mem::take(&mut self.lagging) {
-            self.hold(key);
-        }
-    }
-
-    fn hold(&mut self, key: Key) {
-        if let Some(client) = self.clients.get_mut(key)
-            && !matches!(client.peer, Peer::Unix)
-        {
-            client.held_until = Some(self.now + HOLD);
-            self.watch(key);
-            self.set_deadline(key);
-        }
-    }
-
     /// One of the client's deadlines may have passed; looks which, and sets the next.
     pub(crate) fn on_client_deadline(&mut self, key: Key) {
         let Some(client) = self.clients.get_mut(key) else { return };
         // One that was set later, for later, stands.
         client.deadline = client.deadline.filter(|&at| at > self.now);
-        if client.held_until.is_some_and(|until| until <= self.now) {
-            client.held_until = None;
-            self.watch(key);
-        }
+        self.go_on_if_room(key);
         let Some(client) = self.clients.get(key) else { return };
         let stuck =
             client.blocked_since.is_some_and(|since| since + self.config.write_deadline.0 <= self.now);
@@ -54,6 +28,7 @@ impl Daemon {
             Some(_) if stuck || (waited && client.owed.is_empty()) => return self.close_client(key),
             None if stuck => return self.leave(key, Reason::SlowWrite),
             None if is_over(handshake_due) => self.on_no_handshake(key),
+            None if client.is_held() => {}
             None if client.visit.is_some() => self.on_visit_due(key),
             None if is_over(login_due) => return self.on_login(key, Outcome::Busy),
             None => self.ask_if_there(key),
@@ -85,6 +60,7 @@ impl Daemon {
         let rest = match client.ending {
             Some((_, since)) if client.owed.is_empty() => Some(since + GOODBYE_MAX),
             Some(_) => None,
+            None if client.is_held() => self.trickle_due(client),
             None => match &client.visit {
                 Some(visit) => Some(visit.next_due()),
                 None if login_due.is_some() => login_due,
@@ -92,7 +68,7 @@ impl Daemon {
             },
         };
         let handshake = if client.is_open() { self.config.handshake_due(client) } else { None };
-        let Some(at) = [stuck, client.held_until, rest, handshake].into_iter().flatten().min() else {
+        let Some(at) = [stuck, rest, handshake].into_iter().flatten().min() else {
             return;
         };
         let Some(client) = self.clients.get_mut(key) else { return };

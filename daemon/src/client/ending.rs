@@ -83,8 +83,8 @@ impl Daemon {
     pub(super) fn on_end_of_input(&mut self, key: Key) -> usize {
         if let Some(client) = self.clients.get_mut(key) {
             client.ended_input = true;
-            // What it said before is still to be done, once it is known who it is.
-            if client.is_waiting() {
+            // What it said before is still to be done, once it is known who it is or others have room.
+            if client.is_waiting() || client.is_held() {
                 return 0;
             }
         }
@@ -119,6 +119,7 @@ impl Daemon {
     /// The one place where a connection ends.
     pub(crate) fn close_client(&mut self, key: Key) {
         self.unsubscribe_all(key);
+        self.end_lag(key);
         let Some(client) = self.clients.remove(key) else { return };
         self.poll.remove(&client.transport);
         // One who came by HTTP, and has got what he was given, answers on another connection.

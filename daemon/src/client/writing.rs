@@ -4,7 +4,7 @@
 use super::Client;
 use crate::http::Visit;
 use crate::outbuf::Owed;
-use crate::poll::{HALF_CLOSED, NOTHING, READ, WRITE};
+use crate::poll::{GONE_ONCE, HALF_CLOSED, NOTHING, READ, WRITE};
 use crate::slots::Key;
 use crate::stats::Reason;
 use crate::{Daemon, Handler};
@@ -72,6 +72,7 @@ impl Daemon {
                 return self.on_unwritable(key, Errno::from_raw(error.raw_os_error().unwrap_or_default()));
             }
         }
+        self.note_room(key);
         self.watch(key);
     }
 
@@ -83,6 +84,8 @@ impl Daemon {
                 self.stats.lost_bytes += client.owed.len() as u64;
                 client.owed = Owed::default();
                 client.blocked_since = None;
+                self.end_lag(key);
+                let Some(client) = self.clients.get_mut(key) else { return };
                 // An answer over HTTP that was not got; a NATS worker may have acknowledged what is still to
                 // be read.
                 if client.visit.is_some() {
@@ -102,7 +105,8 @@ impl Daemon {
         let Some(client) = self.clients.get_mut(key) else { return };
         let ahead = client.is_open() && client.is_ahead();
         let read = match client.visit.as_deref() {
-            _ if client.ended_input || client.held_until.is_some() || client.is_waiting() => NOTHING,
+            _ if client.ended_input || client.is_waiting() => NOTHING,
+            _ if client.is_held() => GONE_ONCE,
             Some(visit) if ahead && visit.may_be_knocked_at() => HALF_CLOSED,
             _ if ahead => NOTHING,
             _ => READ,

@@ -86,9 +86,17 @@ impl Daemon {
         })
     }
 
-    /// Does what a request asks for that has come whole.
-    pub(super) fn on_request(&mut self, key: Key, head: &Head, body: &[u8]) {
-        match self.act(key, head, body) {
+    /// Does what a request asks for that has come whole; one that publishes waits until all who hear it
+    /// have room.
+    pub(super) fn on_request(&mut self, key: Key, head: Box<Head>, body: Vec<u8>) {
+        if let Some(subject) = self.published_to(key, &head)
+            && let Some(reader) = self.full_reader(key, &subject)
+            && let Some(visit) = self.visit(key)
+        {
+            visit.put_off(head, body);
+            return self.hold(key, reader);
+        }
+        match self.act(key, &head, &body) {
             Ok(Some(answer)) | Err(answer) => self.answer(key, &answer),
             Ok(None) => {}
         }
@@ -143,6 +151,16 @@ impl Daemon {
                 let parameters = target.parameters(&["subject", "format"]).map_err(bad_request)?;
                 self.get_events(key, head, &parameters)
             }
+        }
+    }
+
+    /// The subject that a request publishes to.
+    fn published_to(&self, key: Key, head: &Head) -> Option<Vec<u8>> {
+        match Target::parse(&head.target)?.call()? {
+            _ if head.method != Method::Post => None,
+            Call::Publish(subject) | Call::Request(subject) => Some(subject.to_vec()),
+            Call::Reply(token) => self.awaits_answer(key, &token),
+            _ => None,
         }
     }
 

@@ -82,9 +82,13 @@ impl Tokens {
     /// user.
     pub(crate) fn find(&mut self, user: &str, token: &str, now: Instant) -> Option<(&[u8], Instant)> {
         self.expire(now);
-        let known = self.known.get(token).filter(|(holder, _)| **holder == *user);
-        self.counts.unknown += u64::from(known.is_none());
-        let (holder, number) = known?;
+        self.counts.unknown += u64::from(self.peek(user, token).is_none());
+        self.peek(user, token)
+    }
+
+    /// The same without counting, for one who is not answered yet.
+    pub(crate) fn peek(&self, user: &str, token: &str) -> Option<(&[u8], Instant)> {
+        let (holder, number) = self.known.get(token).filter(|(holder, _)| **holder == *user)?;
         self.held.get(holder)?.tokens.get(number).map(|held| (&*held.reply, held.since))
     }
 

@@ -47,6 +47,8 @@ enum Doing {
     Body(Box<Head>, Body),
     /// A request is being answered.
     Answering,
+    /// A request waits until those it publishes to have room.
+    PutOff(Box<Head>, Vec<u8>),
     /// A message is awaited, to answer with.
     Awaiting { what: Awaited, until: Instant },
     /// Everything that is published to some subjects is sent as it comes, to the connection's end.
@@ -154,7 +156,7 @@ impl Visit {
                     }
                 }
             }
-            Doing::Answering | Doing::Awaiting { .. } | Doing::Answered => Ok(Step::Wait),
+            Doing::Answering | Doing::PutOff(..) | Doing::Awaiting { .. } | Doing::Answered => Ok(Step::Wait),
             // Nothing that comes will ever be answered.
             Doing::Streaming { .. } | Doing::Resuming { .. } => {
                 *bytes = &[];
@@ -183,6 +185,22 @@ impl Visit {
                 std::mem::take(&mut head.asks_first)
             }
             _ => false,
+        }
+    }
+
+    /// The request that was just given out has to wait.
+    pub(crate) fn put_off(&mut self, head: Box<Head>, body: Vec<u8>) {
+        self.doing = Doing::PutOff(head, body);
+    }
+
+    /// Gives it out again.
+    pub(crate) fn take_up(&mut self) -> Option<(Box<Head>, Vec<u8>)> {
+        match std::mem::replace(&mut self.doing, Doing::Answering) {
+            Doing::PutOff(head, body) => Some((head, body)),
+            other => {
+                self.doing = other;
+                None
+            }
         }
     }
 
@@ -260,7 +278,7 @@ impl Visit {
 
     /// Whether what comes now has to wait.
     pub(crate) fn is_busy(&self) -> bool {
-        matches!(self.doing, Doing::Answering | Doing::Awaiting { .. } | Doing::Answered)
+        matches!(self.doing, Doing::Answering | Doing::PutOff(..) | Doing::Awaiting { .. } | Doing::Answered)
     }
 
     /// What is awaited.
@@ -328,7 +346,7 @@ impl Visit {
             Doing::Awaiting { until, .. } => until,
             Doing::Streaming { .. } => self.since + COMMENT_TIME,
             Doing::Resuming { .. } => self.since + RESUME_TIME,
-            Doing::Answering => self.since,
+            Doing::Answering | Doing::PutOff(..) => self.since,
         }
     }
 
@@ -357,7 +375,7 @@ impl Visit {
             Doing::Head | Doing::Body(..) => Some(Due::Late),
             Doing::Awaiting { what, .. } => Some(Due::TimedOut(what)),
             Doing::Resuming { .. } => Some(Due::NotResumed),
-            Doing::Answering => None,
+            Doing::Answering | Doing::PutOff(..) => None,
         }
     }
 }

@@ -102,6 +102,12 @@ impl Daemon {
         Ok(Some(Answer::empty(204)))
     }
 
+    /// Where the answer to this token would go.
+    pub(super) fn awaits_answer(&self, key: Key, token: &str) -> Option<Vec<u8>> {
+        let user = self.clients.get(key).map(|client| holder(&client.standing)).unwrap_or_default();
+        self.http.tokens.peek(user, token).map(|(reply, _)| reply.to_vec())
+    }
+
     /// Where the answer to this token goes and since when it is awaited, if whoever asks is the one to whom it
     /// was given.
     fn reply_of(&mut self, key: Key, token: &str) -> Result<(Vec<u8>, Instant), Answer<'static>> {

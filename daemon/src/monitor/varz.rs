@@ -66,6 +66,7 @@ fn counters(seen: &Snapshot<'_>) -> Value {
         "out_msgs": stats.out_msgs,
         "out_bytes": stats.out_bytes,
         "slow_consumers": stats.slow_consumers(),
+        "publishers_held": stats.held,
         "unheard_msgs": stats.unheard,
         "no_responders": stats.no_responders,
         "pending_bytes": seen.pending_bytes,

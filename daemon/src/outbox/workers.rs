@@ -325,8 +325,6 @@ impl Daemon {
         let Some(index) = self.outbox.as_ref().and_then(|outbox| outbox.index(consumer)) else { return true };
         let Some(name) = self.name_if_ready(index) else { return true };
         let mut workers = self.workers(&name);
-        // Whether subscribers lag concerns whoever publishes, and that is nobody here.
-        let lagging = self.lagging;
         let mut goes = true;
         while let Some(next) = self.next_of(index) {
             let load =
@@ -350,7 +348,6 @@ impl Daemon {
                 window.delivered(next.position, worker, now);
             }
         }
-        self.lagging = lagging;
         goes
     }
 

@@ -111,7 +111,7 @@ fn who_reads_too_slowly_is_cut_off_and_counted() {
     let _sleeper = listen(&daemon, "subject=flood");
     let mut healthy = listen(&daemon, "subject=flood");
     let mut other = subscriber(&daemon, "flood");
-    let mut publisher = Terminal::unix(&daemon.socket).hello();
+    let mut publisher = Terminal::library(&daemon.socket);
     let payload = "x".repeat(PAYLOAD);
     let event = format!("data: {payload}\n\n");
     eventually("the one who does not read is cut off", || {
