@@ -11,6 +11,7 @@ use rowcall_wire::parse::{self, Limits, ServerOp, Step};
 use rowcall_wire::{CONTROL_LINE_MAX, Message, PAYLOAD_CEILING, VERSION_TAG, encode};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -38,10 +39,17 @@ pub(crate) struct Client {
 /// The half of a connection that is written to.
 #[derive(Clone)]
 pub(crate) struct Publisher {
-    /// Locked for one operation at a time, so that none stands within another.
-    stream: Arc<Mutex<Stream>>,
+    connection: Arc<Connection>,
     /// The most that the daemon takes in a message.
     max_payload: usize,
+}
+
+/// What all publishers of a connection share.
+struct Connection {
+    /// Locked for one operation at a time, so that none stands within another.
+    stream: Mutex<Stream>,
+    /// Nothing arrives at the other end any more.
+    has_ended: AtomicBool,
 }
 
 /// A message, with bytes of its own.
@@ -75,7 +83,7 @@ impl Client {
             Stream::dial(&address, PATIENCE).map_err(|error| Failure::daemon(address.not_there(&error)))?;
         let copy = stream.try_clone();
         let copy = copy.map_err(|error| Failure::other(format!("cannot share a connection: {error}")))?;
-        let publisher = Publisher { stream: Arc::new(Mutex::new(copy)), max_payload: 0 };
+        let publisher = Publisher { connection: Connection::new(copy), max_payload: 0 };
         let mut client = Client {
             stream,
             input: Vec::new(),
@@ -131,7 +139,7 @@ impl Client {
             ))
         };
         self.stream = self.stream.secured(host, credentials.tls()?, PATIENCE).map_err(failed)?;
-        self.publisher.stream = Arc::new(Mutex::new(self.stream.try_clone().map_err(failed)?));
+        self.publisher.connection = Connection::new(self.stream.try_clone().map_err(failed)?);
         Ok(())
     }
 
@@ -279,10 +287,34 @@ impl Publisher {
     }
 
     fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
-        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
-        stream
-            .write_all(bytes)
-            .map_err(|error| Failure::daemon(format!("the connection to the daemon broke: {error}")))
+        let mut stream = self.connection.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        stream.write_all(bytes).map_err(|error| {
+            // Half an operation may have been written, so that no other can follow.
+            self.end();
+            stream.end();
+            Failure::daemon(format!("the connection to the daemon broke: {error}"))
+        })
+    }
+
+    /// Marks the connection as ended.
+    pub(crate) fn end(&self) {
+        self.connection.has_ended.store(true, Relaxed);
+    }
+
+    /// True once a write has failed, or the reader has found the end.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.connection.has_ended.load(Relaxed)
+    }
+
+    /// True if both write to the same connection.
+    pub(crate) fn is(&self, other: &Publisher) -> bool {
+        Arc::ptr_eq(&self.connection, &other.connection)
+    }
+}
+
+impl Connection {
+    fn new(stream: Stream) -> Arc<Connection> {
+        Arc::new(Connection { stream: Mutex::new(stream), has_ended: AtomicBool::new(false) })
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::change::Change;
 use crate::client::Received;
+use crate::crew::Work;
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use nix::errno::Errno;
@@ -88,23 +89,23 @@ pub(crate) fn cannot_run(command: &[String], error: &io::Error) -> String {
 }
 
 /// Runs the command for an event. That it cannot be run is no fault of the event's: it is held, and tried again,
-/// until Ctrl-C; then there is no outcome.
+/// until Ctrl-C, or until it is obsolete; then there is no outcome.
 pub(crate) fn run_held(
     command: &[String],
-    event: &Received,
+    work: &Work,
     stdout: Stdout,
     limit: Option<Duration>,
 ) -> Result<Option<Output>, Failure> {
     let mut pause = FIRST_PAUSE;
     loop {
-        match run(command, event, stdout, limit) {
+        match run(command, &work.message, stdout, limit) {
             Ok(output) => return Ok(Some(output)),
             Err(error) => {
                 let why = cannot_run(command, &error);
                 eprintln!("rowcall: {why}; the event is held, and it is tried again in {pause:?}");
             }
         }
-        if Interrupt::new()?.pause(pause)? {
+        if Interrupt::new()?.pause(pause)? || work.is_obsolete() {
             return Ok(None);
         }
         pause = (pause * 2).min(LONGEST_PAUSE);

@@ -23,26 +23,46 @@ pub(crate) struct Work {
     pub(crate) publisher: Publisher,
     /// Whether it is a durable consumer's event, which is settled, and no request.
     pub(crate) is_event: bool,
+    /// The outcome goes to the connection that it came on: to the daemon, or to a requester.
+    is_answered: bool,
 }
 
-/// Works on at most so many messages, so many at a time, until Ctrl-C. `work` says what has become of each, which
+impl Work {
+    /// True if nobody can be told the outcome, as the connection has ended: what has not begun by then is not
+    /// begun. An event comes again, on the next connection; the requester has been told that there is no answer.
+    pub(crate) fn is_obsolete(&self) -> bool {
+        self.is_answered && self.publisher.has_ended()
+    }
+}
+
+/// How much is worked on.
+pub(crate) struct Plan {
+    /// Messages at a time.
+    pub(crate) jobs: u8,
+    /// Messages in all.
+    pub(crate) count: u64,
+    /// Requests are answered.
+    pub(crate) answers: bool,
+}
+
+/// Works on messages until there were as many as planned, or until Ctrl-C. `work` says what has become of each, which
 /// matters to a durable consumer only; its failure is the end, and this event is given back.
 pub(crate) fn run(
     subscription: &mut Subscription<'_>,
-    jobs: u8,
-    count: u64,
+    plan: &Plan,
     work: impl Fn(&Work) -> Result<Verdict, Failure> + Sync,
 ) -> Result<Tally, Failure> {
     let crew = Crew {
         work,
+        answers: plan.answers,
         waiting: Waiting::default(),
         unsettled: Unsettled::default(),
         counts: Counts::default(),
     };
     thread::scope(|scope| {
-        let jobs: Vec<_> = (0..jobs).map(|_| scope.spawn(|| crew.job())).collect();
+        let jobs: Vec<_> = (0..plan.jobs).map(|_| scope.spawn(|| crew.job())).collect();
         scope.spawn(|| crew.unsettled.keep_waiting());
-        let result = (0..count).try_for_each(|_| crew.take(subscription));
+        let result = crew.take_all(subscription, plan.count);
         let rest = crew.rest(subscription);
         match result {
             Ok(()) => crew.waiting.end(),
@@ -52,6 +72,9 @@ pub(crate) fn run(
         jobs.into_iter().for_each(|job| drop(job.join()));
         crew.unsettled.end();
     });
+    if let Some(dropped) = crew.counts.dropped(subscription.is_worker()) {
+        eprintln!("rowcall: {dropped}");
+    }
     let Counts { done, failed, untried, .. } = crew.counts;
     match untried.into_inner() {
         0 => {}
@@ -81,6 +104,7 @@ impl Tally {
 
 struct Crew<F> {
     work: F,
+    answers: bool,
     waiting: Waiting,
     unsettled: Unsettled,
     counts: Counts,
@@ -92,18 +116,49 @@ struct Counts {
     done: AtomicU64,
     failed: AtomicU64,
     untried: AtomicU64,
+    /// Not begun when their connection ended; how many of them were told.
+    obsolete: AtomicU64,
+    told: AtomicU64,
+}
+
+impl Counts {
+    /// A sentence about obsolete messages since it was last asked; `None` if there were none.
+    fn dropped(&self, are_events: bool) -> Option<String> {
+        let obsolete = self.obsolete.load(Relaxed);
+        let dropped = obsolete - self.told.swap(obsolete, Relaxed);
+        let (what, why) = match are_events {
+            true => ("events", "they come again"),
+            false => ("requests", "no answer would arrive"),
+        };
+        (dropped > 0).then(|| format!("{dropped} {what} that had not begun are dropped: {why}"))
+    }
 }
 
 /// Why no more is taken.
 type End = Option<Failure>;
 
 impl<F: Fn(&Work) -> Result<Verdict, Failure>> Crew<F> {
+    /// Takes so many messages. Obsolete ones come again, or come in vain, and do not count.
+    fn take_all(&self, subscription: &mut Subscription<'_>, count: u64) -> Result<(), End> {
+        let mut taken: u64 = 0;
+        while taken.saturating_sub(self.counts.obsolete.load(Relaxed)) < count {
+            self.take(subscription)?;
+            taken += 1;
+        }
+        Ok(())
+    }
+
     /// Takes the next message.
     fn take(&self, subscription: &mut Subscription<'_>) -> Result<(), End> {
         if self.waiting.is_leaving() {
             return Err(None);
         }
-        let message = subscription.next().transpose().ok_or(None)??;
+        let are_events = subscription.is_worker();
+        let lost = || {
+            self.waiting.take_obsolete().iter().for_each(|work| self.settle(work, Verdict::Untried));
+            self.counts.dropped(are_events)
+        };
+        let message = subscription.next(&lost).transpose().ok_or(None)??;
         let work = self.heard(message, subscription);
         self.waiting.add(work).map_err(|work| {
             self.settle(&work, Verdict::Untried);
@@ -117,7 +172,8 @@ impl<F: Fn(&Work) -> Result<Verdict, Failure>> Crew<F> {
         if is_event {
             self.unsettled.add(&message, &publisher);
         }
-        Work { message, publisher, is_event }
+        let is_answered = is_event || self.answers && message.reply.is_some();
+        Work { message, publisher, is_event, is_answered }
     }
 
     /// What has begun is finished; what has not, another worker may still be asked.
@@ -143,7 +199,8 @@ impl<F: Fn(&Work) -> Result<Verdict, Failure>> Crew<F> {
     /// One job: whatever comes next, until there is no more.
     fn job(&self) {
         while let Some((work, leaving)) = self.waiting.next() {
-            let verdict = if leaving { Verdict::Untried } else { self.work_on(&work) };
+            let is_vain = leaving || work.is_obsolete();
+            let verdict = if is_vain { Verdict::Untried } else { self.work_on(&work) };
             self.settle(&work, verdict);
         }
     }
@@ -161,6 +218,10 @@ impl<F: Fn(&Work) -> Result<Verdict, Failure>> Crew<F> {
     }
 
     fn settle(&self, work: &Work, verdict: Verdict) {
+        if verdict == Verdict::Untried && work.is_obsolete() {
+            self.counts.obsolete.fetch_add(1, Relaxed);
+            return self.unsettled.forget(work.message.reply.as_deref().unwrap_or_default(), &work.publisher);
+        }
         match verdict {
             Verdict::Done => drop(self.counts.done.fetch_add(1, Relaxed)),
             Verdict::Again(_) => drop(self.counts.failed.fetch_add(1, Relaxed)),
@@ -215,6 +276,15 @@ impl Waiting {
         let work = state.queue.pop_front()?;
         self.changed.notify_all();
         Some((work, state.leaving))
+    }
+
+    /// Takes out what is obsolete.
+    fn take_obsolete(&self) -> VecDeque<Work> {
+        let mut state = self.state();
+        let (obsolete, rest) = std::mem::take(&mut state.queue).into_iter().partition(Work::is_obsolete);
+        state.queue = rest;
+        self.changed.notify_all();
+        obsolete
     }
 
     fn is_leaving(&self) -> bool {

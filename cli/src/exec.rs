@@ -2,12 +2,12 @@
 //! in crew.rs.
 
 use crate::address::{DAEMON, DaemonArgs};
-use crate::client::Received;
 use crate::command::{self, Stdout};
+use crate::crew::{self, Plan, Work};
 use crate::failure::Failure;
 use crate::settle::Verdict;
+use crate::span;
 use crate::subscription::{self, Subscription};
-use crate::{crew, span};
 use clap::Args;
 use std::time::Duration;
 
@@ -85,20 +85,21 @@ impl Exec {
         let mut subscription = Subscription::new(&self.daemon, &filters, queue)?;
         eprintln!("running {} for {}", self.command.join(" "), filters[0]);
         let count = self.count.unwrap_or(u64::MAX);
-        let tally = crew::run(&mut subscription, self.jobs, count, |work| self.work_on(&work.message))?;
+        let plan = Plan { jobs: self.jobs, count, answers: false };
+        let tally = crew::run(&mut subscription, &plan, |work| self.work_on(work))?;
         tally.or_failure("events failed")
     }
 
-    fn work_on(&self, event: &Received) -> Result<Verdict, Failure> {
+    fn work_on(&self, work: &Work) -> Result<Verdict, Failure> {
         let limit = (self.timeout > 0).then(|| Duration::from_millis(self.timeout));
-        let ended = command::run_held(&self.command, event, Stdout::Ours, limit)?;
+        let ended = command::run_held(&self.command, work, Stdout::Ours, limit)?;
         let Some(status) = ended.map(|output| output.status) else { return Ok(Verdict::Untried) };
         let (why, pause) = match status.code() {
             Some(0) => return Ok(Verdict::Done),
             Some(TEMPORARY) => ("exit code 75".into(), Some(Duration::from_millis(self.retry_after))),
             _ => (status.to_string(), None),
         };
-        let subject = crate::output::visible(&event.subject);
+        let subject = crate::output::visible(&work.message.subject);
         let then = match (&self.consumer, pause) {
             (None, _) => "it does not come again".to_owned(),
             (Some(_), None) => "it comes again after the consumer's pause".to_owned(),

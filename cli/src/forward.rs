@@ -3,7 +3,7 @@
 
 use crate::address::{DAEMON, DaemonArgs};
 use crate::client::Received;
-use crate::crew::{self, Work};
+use crate::crew::{self, Plan, Work};
 use crate::failure::Failure;
 use crate::https;
 use crate::interrupt::Interrupt;
@@ -142,7 +142,8 @@ impl Forward {
         let mut subscription = Subscription::new(&self.daemon, &filters, queue)?;
         eprintln!("forwarding {} to {}", filters[0], without_secrets(&self.to));
         let count = self.count.unwrap_or(u64::MAX);
-        let tally = crew::run(&mut subscription, self.jobs, count, |work| self.forward(work, &receiver))?;
+        let plan = Plan { jobs: self.jobs, count, answers: false };
+        let tally = crew::run(&mut subscription, &plan, |work| self.forward(work, &receiver))?;
         tally.or_failure(if self.consumer.is_some() { "calls failed" } else { "events were given up" })
     }
 
@@ -189,7 +190,7 @@ impl Forward {
         // On an ordinary subject that number is only what the sender says.
         let mut attempts = if work.is_event { deliveries(event) } else { 1 };
         loop {
-            if receiver.is_left_alone()? {
+            if receiver.is_left_alone()? || work.is_obsolete() {
                 return Ok(Verdict::Untried);
             }
             let Err(refusal) = receiver.call(event, &id) else { return Ok(Verdict::Done) };

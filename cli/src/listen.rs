@@ -2,7 +2,7 @@
 //! acknowledges. A daemon that goes away is waited for.
 
 use crate::address::{DAEMON, DaemonArgs};
-use crate::crew::{self, Work};
+use crate::crew::{self, Plan, Work};
 use crate::failure::Failure;
 use crate::monitor::{HttpUrl, Monitor};
 use crate::output::{self, Color, Style};
@@ -86,10 +86,11 @@ impl Listen {
             // One job: what is shown is shown in its order, and read on meanwhile, however slowly the output goes.
             let show =
                 |work: &Work| output::message(&work.message, style, &Zoned::now()).map(|()| Verdict::Done);
-            return crew::run(&mut subscription, 1, left, show).map(drop);
+            let plan = Plan { jobs: 1, count: left, answers: false };
+            return crew::run(&mut subscription, &plan, show).map(drop);
         }
         while left > 0 {
-            let Some(message) = subscription.next()? else { break };
+            let Some(message) = subscription.next(&|| None)? else { break };
             if missed.as_ref().is_some_and(|missed| missed.has(&message)) {
                 continue;
             }

@@ -5,7 +5,7 @@
 use crate::address::{DAEMON, DaemonArgs};
 use crate::client::{Publisher, Received};
 use crate::command::{self, Stdout};
-use crate::crew;
+use crate::crew::{self, Plan, Work};
 use crate::failure::Failure;
 use crate::output::{self, Color, Style};
 use crate::settle::Verdict;
@@ -66,10 +66,11 @@ impl Reply {
         let mut subscription = Subscription::new(&self.daemon, &filters, Some(&self.queue))?;
         eprintln!("answering {} with {}", self.subject, self.command.join(" "));
         let style = Style::new(json, Color::Auto);
-        let tally = crew::run(&mut subscription, self.jobs, u64::MAX, |work| {
+        let plan = Plan { jobs: self.jobs, count: u64::MAX, answers: true };
+        let tally = crew::run(&mut subscription, &plan, |work| {
             output::message(&work.message, style, &Zoned::now())?;
             if work.is_event {
-                return self.process(&work.message, json);
+                return self.process(work, json);
             }
             if let Err(failure) = self.answer(&work.message, &work.publisher) {
                 eprintln!("rowcall: {failure}; a reply was lost");
@@ -81,10 +82,10 @@ impl Reply {
     }
 
     /// Works on an event of a durable consumer.
-    fn process(&self, event: &Received, json: bool) -> Result<Verdict, Failure> {
+    fn process(&self, work: &Work, json: bool) -> Result<Verdict, Failure> {
         // Nobody receives what the command writes; with --json, stdout is for objects only.
         let stdout = if json { Stdout::Stderr } else { Stdout::Ours };
-        let status = match command::run_held(&self.command, event, stdout, None)? {
+        let status = match command::run_held(&self.command, work, stdout, None)? {
             None => return Ok(Verdict::Untried),
             Some(output) if output.status.success() => return Ok(Verdict::Done),
             Some(output) => output.status,

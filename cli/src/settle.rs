@@ -100,8 +100,17 @@ impl Unsettled {
     ) -> Result<(), Failure> {
         let Some(reply) = &event.reply else { return Ok(()) };
         // First: what has been answered is not in progress.
-        self.state().events.remove(reply);
+        self.forget(reply, publisher);
         tell(publisher, reply, verdict.word(reply).as_bytes())
+    }
+
+    /// Gives up an event whose connection has ended. One that has come again since, perhaps with the same reply
+    /// subject, stays.
+    pub(crate) fn forget(&self, reply: &[u8], publisher: &Publisher) {
+        let mut state = self.state();
+        if state.events.get(reply).is_some_and(|held| held.publisher.is(publisher)) {
+            state.events.remove(reply);
+        }
     }
 
     /// Tells the daemon about each of them from time to time, until the end.

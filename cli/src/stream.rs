@@ -5,7 +5,7 @@ use crate::address::{Address, Place};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -106,6 +106,15 @@ impl Stream {
                 Ok(())
             }
         }
+    }
+
+    /// Ends our side of the connection. The other end closes it then, and its reader comes to the end.
+    pub(crate) fn end(&self) {
+        // It fails if there is no connection any more.
+        let _ = match self {
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Tcp(stream) | Stream::Tls(stream, _) => stream.shutdown(Shutdown::Write),
+        };
     }
 }
 

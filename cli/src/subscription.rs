@@ -60,8 +60,9 @@ impl<'a> Subscription<'a> {
         Ok(subscription)
     }
 
-    /// The next message; `None` if Ctrl-C comes first.
-    pub(crate) fn next(&mut self) -> Result<Option<Received>, Failure> {
+    /// The next message; `None` if Ctrl-C comes first. `lost` is called when the connection has ended, and says
+    /// what becomes of messages that came on it, if that is worth telling.
+    pub(crate) fn next(&mut self, lost: &dyn Fn() -> Option<String>) -> Result<Option<Received>, Failure> {
         loop {
             if let Some(message) = self.early.pop_front() {
                 return Ok(Some(message));
@@ -71,7 +72,9 @@ impl<'a> Subscription<'a> {
                 Ok(Next::Interrupted) => return Ok(None),
                 Ok(Next::Late) => {}
                 Err(failure) if failure.is_daemon() => {
-                    eprintln!("rowcall: {failure}; trying again");
+                    self.publisher().end();
+                    let lost = lost().map_or_else(String::new, |lost| format!("; {lost}"));
+                    eprintln!("rowcall: {failure}; trying again{lost}");
                     if !self.connect_again()? {
                         return Ok(None);
                     }

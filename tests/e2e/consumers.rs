@@ -1,15 +1,15 @@
 //! Durable consumers, one promise at a time: whoever works on events acknowledges them as JetStream's
 //! official client does, and what nobody has acknowledged comes again, whatever ended in between. What
 //! happens at limits stands in consumers/limits.rs, how old they get in consumers/age.rs, what is not a genuine
-//! event or answer in consumers/forged.rs, what is with a worker of ours in consumers/held.rs, and what does when
-//! others misbehave in
-//! consumers/bad_days.rs.
+//! event or answer in consumers/forged.rs, what is with a worker of ours in consumers/held.rs, and when the daemon
+//! restarts in consumers/restarts.rs, and what does when others misbehave in consumers/bad_days.rs.
 
 mod age;
 mod bad_days;
 mod forged;
 mod held;
 mod limits;
+mod restarts;
 pub mod workers;
 
 use async_nats::jetstream::AckKind;

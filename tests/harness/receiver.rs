@@ -52,6 +52,11 @@ impl Webhook {
     pub fn call(&self) -> Call {
         self.calls.recv_timeout(PATIENCE).expect("it is called")
     }
+
+    /// All calls that have come and were not given yet.
+    pub fn calls(&self) -> Vec<Call> {
+        self.calls.try_iter().collect()
+    }
 }
 
 impl Call {

@@ -2,8 +2,8 @@
 //! the real protocol; what the daemon does with answers stands elsewhere.
 
 use super::desk::{Desk, interrupt, json, rowcall, run, until};
-use harness::Child;
 use harness::nats_server::NatsServer;
+use harness::{Child, Daemon};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::process::Command;
@@ -86,6 +86,30 @@ fn what_a_command_leaves_behind_holds_up_no_answer() {
     let desk = Desk::new();
     let _worker = desk.worker(&["a", "--", "sh", "-c", "echo 2.50; sleep 60 &"]);
     desk.run(&["request", "a", "x", "-t", "30000"]).is(0, "2.50\n");
+}
+
+/// A request that had not begun when its connection ended is not worked on: nobody would hear the answer.
+#[test]
+fn requests_of_an_ended_connection_are_dropped() {
+    let mut desk = Desk::new();
+    let [runs, go] = ["runs", "go"].map(|name| desk.folder.path().join(name));
+    let script = format!("cat >> {}; until [ -e {} ]; do sleep 0.01; done", runs.display(), go.display());
+    let worker = desk.worker(&["a", "--", "sh", "-c", &script]);
+    let mut caller = desk.daemon.terminal().hello();
+    for n in 1..=4 {
+        caller.send(format!("PUB a answers 2\r\n{n}\n\r\n"));
+    }
+    // What nobody waits for is worked on.
+    caller.send("PUB a 2\r\n5\n\r\n");
+    caller.barrier();
+    until("one has begun", || fs::read_to_string(&runs).is_ok_and(|runs| runs == "1\n"));
+    desk.daemon.stop();
+    worker.says("trying again; 3 requests that had not begun are dropped: no answer would arrive");
+    desk.daemon = Daemon::start(&desk.daemon.socket);
+    worker.says("connected again");
+    fs::write(&go, "").unwrap();
+    desk.run(&["request", "a", "6\n", "-t", "30000"]).is(0, "");
+    assert_eq!(fs::read_to_string(&runs).unwrap(), "1\n5\n6\n", "{}", worker.said());
 }
 
 /// Neither what an outer command was told nor what we were told ourselves.
