@@ -6,6 +6,12 @@ use nix::sys::signal::Signal;
 use rowcall_mysql::Connection;
 use serde_json::Value;
 use std::fs;
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::thread;
 
 on_each_server!(
     a_sound_installation_is_called_sound,
@@ -18,6 +24,7 @@ on_each_server!(
     tables_without_transactions_and_readers_are_found,
     accounts_that_are_gone_and_tables_that_have_changed_are_found,
     an_account_without_rights_is_told_what_was_not_looked_at,
+    a_server_behind_a_socket_of_another_process_is_found_or_not_seen,
 );
 
 /// What the doctor found: check, level, what, what to do.
@@ -28,17 +35,30 @@ struct Findings {
 
 #[track_caller]
 fn doctor(site: &Site, arguments: &[&str]) -> Findings {
-    let output = site.rowcall(&[&["doctor", "--json"], arguments].concat());
-    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
-    let line = |line: &str| {
-        let object: Value = serde_json::from_str(line).unwrap();
-        ["check", "level", "found", "advice"].map(|name| object[name].as_str().unwrap().to_owned())
-    };
-    let all = String::from_utf8(output.stdout).unwrap().lines().map(line).collect();
-    Findings { code: output.status.code(), all }
+    Findings::of(site.rowcall(&[&["doctor", "--json"], arguments].concat()))
+}
+
+/// The doctor as this account, through this socket of the server.
+#[track_caller]
+fn doctor_through(site: &Site, user: &str, socket: &Path) -> Findings {
+    let mut command = Command::new(harness::built("rowcall"));
+    command.args(["doctor", "--json", "--no-defaults", "-u", user, "-S"]).arg(socket);
+    let server = format!("unix:{}", site.socket.display());
+    Findings::of(command.env("ROWCALL_SERVER", server).env_remove("MYSQL_PWD").output().unwrap())
 }
 
 impl Findings {
+    #[track_caller]
+    fn of(output: Output) -> Findings {
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        let line = |line: &str| {
+            let object: Value = serde_json::from_str(line).unwrap();
+            ["check", "level", "found", "advice"].map(|name| object[name].as_str().unwrap().to_owned())
+        };
+        let all = String::from_utf8(output.stdout).unwrap().lines().map(line).collect();
+        Findings { code: output.status.code(), all }
+    }
+
     /// Such a one is among them, and has these words in it.
     #[track_caller]
     fn has(&self, check: &str, level: &str, words: &str) {
@@ -155,7 +175,7 @@ fn a_socket_that_the_server_s_account_may_not_use_is_found(kind: Kind) {
 }
 
 fn run_command(program: &str, arguments: &[&str]) {
-    assert!(std::process::Command::new(program).args(arguments).status().unwrap().success());
+    assert!(Command::new(program).args(arguments).status().unwrap().success());
 }
 
 fn two_daemons_are_told_apart(kind: Kind) {
@@ -253,13 +273,50 @@ fn accounts_that_are_gone_and_tables_that_have_changed_are_found(kind: Kind) {
 fn an_account_without_rights_is_told_what_was_not_looked_at(kind: Kind) {
     let Some(site) = Site::committed(kind) else { return };
     run(&mut site.connect(), &["CREATE USER weak@localhost"]);
-    let mut command = std::process::Command::new(harness::built("rowcall"));
-    command.args(["doctor", "--json", "--no-defaults", "-uweak", "-S"]).arg(&site.server.socket);
-    let server = format!("unix:{}", site.socket.display());
-    let output = command.env("ROWCALL_SERVER", server).env_remove("MYSQL_PWD").output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    for words in ["not looked at: ", "SQL had it", "this account sees the triggers of tables on which"] {
-        assert!(text.contains(words), "{words} is not in {text}");
+    let found = doctor_through(&site, "weak", &site.server.socket);
+    found.has("tables", "unseen", "not looked at: ");
+    found.has("round trip", "ok", "SQL had it");
+    for check in ["triggers", "watched"] {
+        assert_eq!(found.levels(check), ["unseen"], "{check}: {:#?}", found.all);
+    }
+    found.has("triggers", "unseen", "of what this account may see, 0 call the functions");
+}
+
+/// Passes on what comes at this socket, and what is answered: the kernel names us to those who connect, as it
+/// names systemd where that listens in the server's place.
+fn hold_socket(path: &Path, server: &Path) {
+    let (listener, server) = (UnixListener::bind(path).unwrap(), server.to_owned());
+    thread::spawn(move || {
+        for here in listener.incoming().map_while(Result::ok) {
+            let there = UnixStream::connect(&server).unwrap();
+            for (mut from, mut to) in [(&here, &there), (&there, &here)]
+                .map(|(from, to)| (from.try_clone().unwrap(), to.try_clone().unwrap()))
+            {
+                thread::spawn(move || {
+                    let _ = io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Write);
+                });
+            }
+        }
+    });
+}
+
+fn a_server_behind_a_socket_of_another_process_is_found_or_not_seen(kind: Kind) {
+    let Some(site) = Site::start(kind) else { return };
+    let held = site.folder.path().join("held.sock");
+    hold_socket(&held, &site.server.socket);
+    let found = doctor_through(&site, "root", &held);
+    found.has("account", "ok", &format!("(process {})", site.server.child.pid()));
+    found.has("socket", "ok", "open to the server's account");
+    for words in ["garbage", "1", &std::process::id().to_string(), ""] {
+        let file = site.folder.path().join("db.pid");
+        if words.is_empty() { fs::remove_file(file) } else { fs::write(file, words) }.unwrap();
+        let found = doctor_through(&site, "root", &held);
+        for check in ["account", "confinement", "socket", "library"] {
+            assert_eq!(found.levels(check), ["unseen"], "{words}: {check}: {:#?}", found.all);
+        }
+        found.has("confinement", "unseen", "db.pid");
+        assert_eq!(found.code, Some(0), "what was not seen is no fault");
     }
 }
 
@@ -274,7 +331,7 @@ fn mysql_5_6_is_examined_as_far_as_it_goes() {
 #[test]
 fn a_server_that_is_not_there_is_told() {
     let folder = harness::folder();
-    let mut command = std::process::Command::new(harness::built("rowcall"));
+    let mut command = Command::new(harness::built("rowcall"));
     let output =
         command.args(["doctor", "--no-defaults", "-S"]).arg(folder.path().join("no.sock")).output().unwrap();
     assert_eq!(output.status.code(), Some(6));

@@ -80,7 +80,11 @@ pub(super) fn reader(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
             format!("a daemon has the outbox, and has written nothing down for {}.", span::age(age)),
             "Its log says what it waits for; a daemon that hangs is replaced by another one that stands by.",
         ),
-        _ => Finding::ok(format!("a daemon reads the outbox; {waiting} in it")),
+        Some(_) => Finding::ok(format!("a daemon reads the outbox; {waiting} in it")),
+        None => Finding::unseen(
+            format!("a daemon has the outbox, {waiting} in it; when it last wrote anything down is not told"),
+            "",
+        ),
     }];
     findings.extend(parked(patient).unwrap_or_else(|trouble| Some(trouble.into())));
     Ok(findings)

@@ -5,7 +5,7 @@ use super::finding::{Finding, Trouble};
 use super::patient::Patient;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -33,9 +33,10 @@ enum Confinement<'a> {
 }
 
 pub(super) fn check(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
-    let label = patient.process.as_ref().and_then(super::process::Process::confinement);
-    let label = label.unwrap_or_default();
-    let mut findings = vec![match confinement(&label) {
+    let label = patient.process()?.confinement().map_err(Trouble::Other)?;
+    let confinement = confinement(&label);
+    let logs = logs();
+    let mut findings = vec![match confinement {
         Confinement::None => Finding::ok("neither AppArmor nor SELinux confines the server"),
         Confinement::AppArmor { profile, enforced: false } => {
             Finding::ok(format!("AppArmor's profile {profile} only complains"))
@@ -43,7 +44,10 @@ pub(super) fn check(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
         Confinement::AppArmor { profile, .. } => app_armor(profile),
         Confinement::SeLinux { domain } => se_linux(domain),
     }];
-    let logs = logs();
+    if confinement != Confinement::None && logs.is_empty() {
+        findings
+            .push(Finding::unseen("not looked at: denials, as none of the kernel's logs can be read", ""));
+    }
     // The same one may stand in several of them.
     let denials: BTreeSet<&str> = logs.iter().flat_map(|log| denials(log)).collect();
     if let Some(last) = denials.last() {
@@ -72,8 +76,19 @@ fn local_rules(profile: &str) -> PathBuf {
 
 fn app_armor(profile: &str) -> Finding {
     let path = local_rules(profile);
-    if fs::read_to_string(&path).is_ok_and(|rules| rules.contains("rowcall")) {
-        return Finding::ok(format!("AppArmor's profile {profile} knows of the socket ({})", path.display()));
+    match fs::read_to_string(&path) {
+        Ok(rules) if is_ruled(&rules) => {
+            return Finding::ok(format!(
+                "AppArmor's profile {profile} knows of the socket ({})",
+                path.display()
+            ));
+        }
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            let why =
+                format!("AppArmor's profile {profile} confines the server, and {}: {error}", path.display());
+            return Trouble::Other(why).into();
+        }
+        _ => {}
     }
     Finding::warning(
         format!(
@@ -82,6 +97,11 @@ fn app_armor(profile: &str) -> Finding {
         ),
         format!("Write the line `{APPARMOR_LINE}` there, and load the profile again: apparmor_parser -r"),
     )
+}
+
+/// True if one of the rules, comments aside, is about us.
+fn is_ruled(rules: &str) -> bool {
+    rules.lines().filter_map(|line| line.split('#').next()).any(|rule| rule.contains("rowcall"))
 }
 
 fn se_linux(domain: &str) -> Finding {
@@ -107,7 +127,10 @@ fn logs() -> Vec<String> {
     let journal = Command::new("journalctl")
         .args(["-k", "--since", "-1 day", "-n", "5000", "--no-pager", "-o", "cat"])
         .output();
-    let journal = journal.ok().map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let journal = journal
+        .ok()
+        .filter(|output| output.status.success())
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     LOGS.iter().filter_map(|path| tail(Path::new(path))).chain(journal).collect()
 }
 
@@ -143,6 +166,12 @@ mod tests {
         let check = |profile, file| assert_eq!(local_rules(profile).to_str(), Some(file));
         check("/usr/sbin/mysqld", "/etc/apparmor.d/local/usr.sbin.mysqld");
         check("mariadbd", "/etc/apparmor.d/local/mariadbd");
+    }
+
+    #[test]
+    fn a_comment_is_no_rule() {
+        assert!(is_ruled("# ours\n/{,var/}run/rowcall/*.sock rw,\n"));
+        assert!(!is_ruled("# /{,var/}run/rowcall/*.sock rw,\n/run/other rw, # not rowcall\n"));
     }
 
     #[test]

@@ -9,6 +9,9 @@ use std::path::Path;
 /// What puts things right.
 const INSTALL: &str = "On the server's machine: sudo rowcall install";
 
+/// What lets see the server's own file system.
+pub(super) const AS_ROOT: &str = "Run this as root, or as the server's account.";
+
 /// This program's.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -68,12 +71,15 @@ pub(super) fn library(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
             findings.push(Finding::note(found, INSTALL));
         }
         let path = folder.join(&library);
-        let seen = patient.process.as_ref().and_then(|process| process.sees(&path));
+        let seen = patient.process().map(|process| process.sees(&path));
         match seen {
-            None => findings
-                .push(Finding::unseen(format!("{}: cannot be looked at from here", path.display()), "")),
-            Some(seen) if seen.is_file() => findings.push(Finding::ok(path.display().to_string())),
-            Some(_) => findings.push(Finding::fault(
+            Err(trouble) => findings.push(trouble.into()),
+            Ok(None) => findings.push(Finding::unseen(
+                format!("not looked at: {}, in the server's file system", path.display()),
+                AS_ROOT,
+            )),
+            Ok(Some(seen)) if seen.is_file() => findings.push(Finding::ok(path.display().to_string())),
+            Ok(Some(_)) => findings.push(Finding::fault(
                 format!("{} is not there. The functions work until the server restarts.", path.display()),
                 INSTALL,
             )),

@@ -1,7 +1,7 @@
 //! Who is examined: the database server, with what the checks ask it all the time, and the daemon.
 
 use super::finding::Trouble;
-use super::process::Process;
+use super::process::{self, Process};
 use super::settings::Settings;
 use crate::address::DaemonArgs;
 use crate::failure::Failure;
@@ -13,8 +13,10 @@ use std::time::Duration;
 pub(crate) struct Patient {
     pub(crate) daemon: DaemonArgs,
     pub(crate) settings: Settings,
-    /// The server's process, where it can be seen from here.
-    pub(crate) process: Option<Process>,
+    /// Both ends of the connection are on this machine.
+    pub(crate) is_local: bool,
+    /// The server's process, or why it cannot be seen from here.
+    process: Result<Process, String>,
     options: Options,
     sql: Connection,
 }
@@ -27,8 +29,19 @@ impl Patient {
         let settings = Settings::of(&mut sql);
         let settings =
             settings.map_err(|error| Failure::server("cannot read the server's settings", &error))?;
-        let process = sql.socket().and_then(Process::behind);
-        Ok(Patient { daemon, settings, process, options, sql })
+        let socket = sql.socket().filter(|&socket| process::is_local(socket));
+        let process = match socket {
+            Some(socket) => Process::behind(socket, &settings),
+            None => Err("run this on its machine, through its Unix socket (-S)".into()),
+        };
+        let is_local = socket.is_some();
+        Ok(Patient { daemon, settings, is_local, process, options, sql })
+    }
+
+    /// The server's process, where it can be seen from here.
+    pub(crate) fn process(&self) -> Result<&Process, Trouble> {
+        let unseen = |why| Trouble::Other(format!("the server's process cannot be seen: {why}"));
+        self.process.as_ref().map_err(unseen)
     }
 
     /// One more session.

@@ -10,12 +10,13 @@ use std::collections::BTreeMap;
 pub(crate) struct Settings(BTreeMap<String, String>);
 
 /// Those that matter here.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "binlog_format",
     "datadir",
     "hostname",
     "innodb_flush_log_at_trx_commit",
     "log_bin",
+    "pid_file",
     "plugin_dir",
     "read_only",
     "slave_run_triggers_for_rbr",
@@ -145,6 +146,9 @@ impl Settings {
                  AUTO_INCREMENT).",
                 "READ-COMMITTED in sessions that publish avoids it.",
             );
+        }
+        if level.is_empty() {
+            return Finding::unseen("the server does not tell its isolation level", "");
         }
         Finding::ok(level)
     }

@@ -2,7 +2,9 @@
 
 use super::access::places;
 use super::finding::{Finding, Trouble};
+use super::functions::AS_ROOT;
 use super::patient::Patient;
+use super::process::Process;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -21,16 +23,11 @@ const ELSEWHERE: &str = "Is it another path for both (ROWCALL_SOCKET in the serv
 pub(super) fn check(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
     let path = patient.status().and_then(|status| Some(PathBuf::from(status["socket"].as_str()?)));
     let path = path.unwrap_or_else(|| SOCKET_DEFAULT.into());
-    if patient.process.is_none() {
-        return Err(Trouble::Other(format!(
-            "{}: the server's process cannot be seen from here",
-            path.display()
-        )));
-    }
-    Ok(vec![examine(patient, &path)?])
+    let process = patient.process()?;
+    Ok(vec![examine(process, &path)?])
 }
 
-fn examine(patient: &Patient, path: &Path) -> Result<Finding, Trouble> {
+fn examine(process: &Process, path: &Path) -> Result<Finding, Trouble> {
     let name = path.display();
     let here = match fs::metadata(path) {
         Ok(here) => here,
@@ -43,24 +40,28 @@ fn examine(patient: &Patient, path: &Path) -> Result<Finding, Trouble> {
     if !here.file_type().is_socket() {
         return Ok(Finding::fault(format!("{name} is no socket."), ELSEWHERE));
     }
-    if let Some(hidden) = hidden(patient, path, &here) {
+    let Some(seen) = process.sees(path) else {
+        let found = format!("not looked at: {name}, in the server's file system");
+        return Ok(Finding::unseen(found, AS_ROOT));
+    };
+    if let Some(hidden) = hidden(&seen, path, &here) {
         return Ok(hidden);
     }
-    if let Some(closed) = closed(patient, path)? {
+    if let Some(closed) = closed(process, path)? {
         return Ok(closed);
     }
     match UnixStream::connect(path) {
+        Ok(_) => Ok(Finding::ok(format!("{name} is there and open to the server's account"))),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(Finding::fault(
             format!("{name} is there, and nobody listens on it: the daemon was killed."),
             "Start it; it takes the file's place.",
         )),
-        _ => Ok(Finding::ok(format!("{name} is there and open to the server's account"))),
+        Err(error) => Err(Trouble::Other(format!("{name}: {error}; run this as root"))),
     }
 }
 
 /// The server may have another view of the file system.
-fn hidden(patient: &Patient, path: &Path, here: &fs::Metadata) -> Option<Finding> {
-    let seen = patient.process.as_ref()?.sees(path)?;
+fn hidden(seen: &Path, path: &Path, here: &fs::Metadata) -> Option<Finding> {
     let same = fs::metadata(seen).is_ok_and(|there| (there.dev(), there.ino()) == (here.dev(), here.ino()));
     let found = format!("the server does not see this {}: it has a file system of its own.", path.display());
     (!same).then(|| {
@@ -72,8 +73,7 @@ fn hidden(patient: &Patient, path: &Path, here: &fs::Metadata) -> Option<Finding
     })
 }
 
-fn closed(patient: &Patient, path: &Path) -> Result<Option<Finding>, Trouble> {
-    let Some(process) = &patient.process else { return Ok(None) };
+fn closed(process: &Process, path: &Path) -> Result<Option<Finding>, Trouble> {
     let places = places(path)
         .map_err(|error| Trouble::Other(format!("{}: {error}; run this as root", path.display())))?;
     Ok(process.account().obstacle(&places).map(|place| {
@@ -85,10 +85,13 @@ fn closed(patient: &Patient, path: &Path) -> Result<Option<Finding>, Trouble> {
 }
 
 /// How large a burst fits a thread's connection.
-pub(super) fn send_buffer(_: &mut Patient) -> Result<Vec<Finding>, Trouble> {
+pub(super) fn send_buffer(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
     const FILE: &str = "/proc/sys/net/core/wmem_max";
+    if !patient.is_local {
+        return Err(Trouble::Other(format!("{FILE} of the server's machine")));
+    }
     let text = fs::read_to_string(FILE).map_err(|error| Trouble::Other(format!("{FILE}: {error}")))?;
-    let bytes = text.trim().parse().unwrap_or_default();
+    let bytes = text.trim().parse().map_err(|_| Trouble::Other(format!("{FILE} holds no number")))?;
     Ok(vec![buffer(bytes)])
 }
 

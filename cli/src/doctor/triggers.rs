@@ -40,22 +40,34 @@ pub(super) fn missing_functions(patient: &mut Patient) -> Result<Vec<Finding>, T
     let findings: Vec<Finding> = findings.collect();
     let all = install::functions().map(|function| function.name).collect::<Vec<_>>();
     let callers = speakers.iter().filter(|[_, text, ..]| !called(text, &all).is_empty()).count();
-    let mut findings = first(findings);
-    if findings.is_empty() {
-        findings
-            .push(Finding::ok(format!("triggers, routines and events that call the functions: {callers}")));
-    }
-    if patient.value(SEES_ALL)?.as_deref() != Some("1") {
+    let findings = first(findings);
+    let all_well = Finding::ok(format!("triggers, routines and events that call the functions: {callers}"));
+    let of_these = format!("of what this account may see, {callers} call the functions");
+    seen(patient, findings, all_well, &of_these)
+}
+
+/// What was found, or that all is well; but of what this account cannot see nothing is known.
+fn seen(
+    patient: &mut Patient,
+    mut findings: Vec<Finding>,
+    all_well: Finding,
+    of_these: &str,
+) -> Result<Vec<Finding>, Trouble> {
+    if patient.value(SEES_ALL)?.as_deref() != Some("3") {
         let found =
-            "this account sees the triggers of tables on which it has the right TRIGGER, and no others";
-        findings.push(Finding::unseen(found, "Use an account with TRIGGER and SELECT on *.*"));
+            format!("not looked at: triggers, routines and events that this account may not see; {of_these}");
+        findings.push(Finding::unseen(found, "Use an account with TRIGGER, EVENT and SELECT on *.*"));
+    } else if findings.is_empty() {
+        findings.push(all_well);
     }
     Ok(findings)
 }
 
-/// Whether this account may see the triggers of every table.
-const SEES_ALL: &str = "SELECT EXISTS (SELECT 1 FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE = 'TRIGGER' AND \
-                        GRANTEE = CONCAT(CHAR(39), REPLACE(CURRENT_USER(), '@', CONCAT(CHAR(39), '@', CHAR(39))), CHAR(39)))";
+/// The number of rights, of three, by which this account sees the triggers of every table, every event, and the
+/// text of every routine.
+const SEES_ALL: &str = "SELECT COUNT(DISTINCT PRIVILEGE_TYPE) FROM information_schema.USER_PRIVILEGES \
+                        WHERE PRIVILEGE_TYPE IN ('TRIGGER', 'EVENT', 'SELECT') AND \
+                        GRANTEE = CONCAT(CHAR(39), REPLACE(CURRENT_USER(), '@', CONCAT(CHAR(39), '@', CHAR(39))), CHAR(39))";
 
 /// Which of these functions are called in it.
 fn called<'a>(text: &str, names: &[&'a str]) -> Vec<&'a str> {
@@ -96,10 +108,9 @@ pub(super) fn definers(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
             }
         }
     }
-    if findings.is_empty() {
-        return Ok(vec![Finding::ok("every account that they run as is there")]);
-    }
-    Ok(first(findings))
+    let all_well = Finding::ok("every account that they run as is there");
+    let of_these = format!("of what it may see, the accounts were looked for: {}", accounts.len());
+    seen(patient, first(findings), all_well, &of_these)
 }
 
 fn gone(name: &str, account: &str) -> Finding {
@@ -182,10 +193,9 @@ pub(super) fn watched(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
         Finding::warning(format!("{table} is not what it was when it was watched: {changes}."), one.advice())
     });
     let changed: Vec<Finding> = changed.collect();
-    if changed.is_empty() {
-        return Ok(vec![Finding::ok(format!("tables that are watched, and as they were: {}", tables.len()))]);
-    }
-    Ok(first(changed))
+    let all_well = Finding::ok(format!("tables that are watched, and as they were: {}", tables.len()));
+    let of_these = format!("of what it may see, {} are watched", tables.len());
+    seen(patient, first(changed), all_well, &of_these)
 }
 
 /// The first of them, and how many more there are.
