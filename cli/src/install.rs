@@ -3,7 +3,7 @@
 
 use crate::failure::Failure;
 use crate::server::{HEADING, ServerArgs};
-use crate::{output, replace, schema, span};
+use crate::{output, remaining, replace, schema, span};
 use clap::Args;
 use rowcall_mysql::{Connection, quoted};
 use serde_json::json;
@@ -23,7 +23,9 @@ Examples:
   sudo rowcall install -S /run/mysqld/mysqld.sock -u root --no-copy
 
 Run it on the server's machine, as an account that may write into the plugin
-directory. A second run changes nothing that is already in place.";
+directory. A second run changes nothing that is already in place. While no daemon
+reads the outbox, --outbox ends with the commands that are left to do for that:
+the file's owner, the daemon's configuration, its restart.";
 
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
@@ -105,7 +107,9 @@ impl Install {
         if let Some(site) = &self.site {
             schema::put_site(&mut connection, site, &report)?;
         }
-        schema::put_account(&mut connection, file, &report)
+        schema::put_account(&mut connection, file, &report)?;
+        let is_read = schema::is_read(&mut connection).unwrap_or(false);
+        if is_read { Ok(()) } else { remaining::tell(file, &report) }
     }
 
     fn put_library(&self, connection: &mut Connection, report: &Report) -> Result<(), Failure> {

@@ -160,10 +160,7 @@ fn packages_are_installed_upgraded_and_removed() {
 
     root.run("dpkg -i /tmp/rowcall-old.deb /tmp/udf-old.deb");
     installed(&root);
-    root.run(
-        "mkdir /srv/data && mariadb-install-db --no-defaults --user=root --datadir=/srv/data \
-              --auth-root-authentication-method=normal --skip-test-db --force --innodb-log-file-size=8M",
-    );
+    root.run(MAKE_DATA);
     let mut server = root.server();
     let uses = |sql: &mut Connection| {
         sql.value("SELECT GROUP_CONCAT(DISTINCT dl) FROM mysql.func").unwrap().unwrap_or_default()
@@ -274,6 +271,46 @@ fn an_event(root: &Root, sql: &mut Connection) -> String {
     daemon.signal(Signal::SIGTERM);
     event["payload"].as_str().unwrap().to_owned()
 }
+
+/// What `rowcall install --outbox` prints, run as it is printed, leaves a daemon in committed mode. systemd is
+/// played: its folder is there, and `systemctl` writes down what it was asked for.
+#[test]
+fn what_install_leaves_to_do_is_printed_and_works() {
+    let Some(root) = Root::copy() else { return };
+    let work = harness::folder();
+    for (package, name) in make(work.path()).iter().zip(["udf", "rowcall"]) {
+        fs::copy(package, root.path("tmp").join(format!("{name}.deb"))).unwrap();
+    }
+    root.run("dpkg -i /tmp/rowcall.deb /tmp/udf.deb");
+    root.run(MAKE_DATA);
+    let _server = root.server();
+    root.run(
+        "mkdir -p /run/systemd/system
+         printf '#!/bin/sh\necho \"$*\" >>/srv/asked\n' >/usr/bin/systemctl
+         chmod 755 /usr/bin/systemctl",
+    );
+    let install =
+        "rowcall install --no-defaults -S /srv/db.sock -uroot --outbox /etc/rowcall/outbox.cnf 2>/dev/null";
+    let said = root.run(install);
+    let (_, commands) = said.split_once("Left to do, so that the daemon reads the outbox:\n\n").unwrap();
+    root.run(commands);
+    let asked = root.run("cat /srv/asked");
+    assert_eq!(asked, "restart rowcalld\n", "{commands}");
+    let file = root.run("stat -c '%U %a' /etc/rowcall/outbox.cnf");
+    assert_eq!(file, "rowcall 600\n", "the daemon reads it, and nobody else");
+    // As the unit has it, but for what systemd listens to.
+    let unit = "export ROWCALL_CONFIG=/etc/rowcall/rowcalld.toml
+                exec setpriv --reuid rowcall --regid rowcall --init-groups \
+                     rowcalld --socket /tmp/rowcall.sock --listen none --http none";
+    let daemon = Child::start("rowcalld", &mut root.command(unit));
+    daemon.says("outbox: reading");
+    let said = root.run(install);
+    assert!(!said.contains("Left to do"), "{said}");
+}
+
+/// A server's data, where the server in the root looks for it.
+const MAKE_DATA: &str = "mkdir /srv/data && mariadb-install-db --no-defaults --user=root --datadir=/srv/data \
+                         --auth-root-authentication-method=normal --skip-test-db --force --innodb-log-file-size=8M";
 
 #[test]
 fn the_same_input_makes_the_same_packages() {
