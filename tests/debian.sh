@@ -1,7 +1,8 @@
 #!/bin/sh
 # Brings a small Debian of its own, of the release that this machine has, into a folder that is kept between
 # runs: what the packages are installed into (tests/e2e/packages.rs). It has what they need, and a server
-# without its service. Usage: tests/debian.sh FOLDER, as root. It is quick when everything is there.
+# without its service. Usage: tests/debian.sh FOLDER, as root. It is quick when everything is there. debootstrap
+# goes by a mirror's signature and hashes, and never by the date on which its Release file expires.
 set -eu
 
 folder=$1

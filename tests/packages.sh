@@ -15,8 +15,9 @@ demo="$build mariadb-server-core mariadb-client-core"
 clients='libnats-dev golang-go golang-github-nats-io-go-nats-dev python3-venv'
 # debootstrap brings a Debian to install our own packages in.
 # mariadb-client has mariadb-dump, for what docs/operations.md says of backups.
+# gpg signs a mirror that has expired.
 # percona-toolkit has pt-online-schema-change, which speaks through one of Perl's drivers.
-test="$demo mariadb-client percona-toolkit libdbd-mysql-perl dpkg-dev debootstrap nats-server sysbench curl php-cli chromium debian-archive-keyring ca-certificates g++ $clients"
+test="$demo mariadb-client percona-toolkit libdbd-mysql-perl dpkg-dev debootstrap gpg nats-server sysbench curl php-cli chromium debian-archive-keyring ca-certificates g++ $clients"
 # libFuzzer is C++.
 fuzz="$build g++"
 bench="$demo nats-server postgresql"

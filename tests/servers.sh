@@ -5,6 +5,7 @@
 # Usage: tests/servers.sh FOLDER. It is quick when everything is there.
 set -eu
 
+. "$(dirname "$0")/apt.sh"
 folder=$1
 mkdir -p "$folder"
 cd "$folder"
@@ -17,23 +18,17 @@ flock 9
 # Debian's mirror is whatever this machine's own apt uses; only the branch is another one.
 fetch_mysql() {
     rm -rf mysql.new
-    mkdir -p mysql.new/apt/lists/partial mysql.new/apt/cache/archives/partial mysql.new/root
+    mkdir -p mysql.new/apt mysql.new/root
     cd mysql.new/apt
-    mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' | grep '/debian/*$' | head -n 1)
+    mirror=$(mirror_of_debian)
     if [ -z "$mirror" ]; then
         echo "servers.sh: this machine's apt knows no mirror of Debian (try apt-get update)" >&2
         return 1
     fi
-    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror sid main" >sources.list
-    : >status
-    cat >apt.conf <<END
-Dir::State "$PWD"; Dir::State::lists "$PWD/lists"; Dir::State::status "$PWD/status";
-Dir::Cache "$PWD/cache"; Dir::Etc::sourcelist "$PWD/sources.list"; Dir::Etc::sourceparts "/nonexistent";
-APT::Install-Recommends "false"; Debug::NoLocking "true"; APT::Sandbox::User "";
-END
-    # An empty status file makes apt bring everything the server needs, the C library included.
-    APT_CONFIG=$PWD/apt.conf apt-get -q update
-    APT_CONFIG=$PWD/apt.conf apt-get -q -y --download-only install mysql-server-core
+    private_apt "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror sid main"
+    apt-get -q update
+    apt-get -q -y --download-only install mysql-server-core
+    unset APT_CONFIG
     for package in cache/archives/*.deb; do
         dpkg-deb -x "$package" ../root
     done

@@ -42,6 +42,7 @@ mod identity;
 mod install;
 mod instant;
 mod leaving;
+mod mirror;
 mod monitoring;
 mod monitoring_pages;
 mod official_client;
