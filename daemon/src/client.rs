@@ -61,6 +61,8 @@ pub(crate) struct Client {
     partial: Vec<u8>,
     /// How long that operation is at least.
     partial_wants: usize,
+    /// Whether what it says is put off (sql_delay.rs).
+    pub(crate) is_put_off: bool,
     /// What epoll watches for it.
     watched: Ready,
     /// Since when its socket has taken nothing although something is owed.
@@ -81,7 +83,9 @@ pub(crate) struct Client {
     deadline: Option<Instant>,
     /// Why and since when its connection is ending.
     ending: Option<(Reason, Instant)>,
-    /// Whether it has closed its side.
+    /// Whether its input was shut on this side, so that the end of it says nothing of the peer.
+    pub(crate) is_shut: bool,
+    /// Whether its input has ended.
     ended_input: bool,
 }
 
@@ -171,6 +175,11 @@ impl Client {
         self.ending.is_none()
     }
 
+    /// Whether what it says is to be kept for later.
+    fn is_held_back(&self) -> bool {
+        self.is_put_off || self.is_waiting() || self.is_held()
+    }
+
     /// Whether the start of something has come whose rest has not, or that has to wait.
     pub(crate) fn has_partial(&self) -> bool {
         !self.partial.is_empty()
@@ -225,6 +234,7 @@ impl Daemon {
             dirty: false,
             partial: Vec::new(),
             partial_wants: 0,
+            is_put_off: false,
             watched: READ,
             blocked_since: None,
             lags: false,
@@ -235,6 +245,7 @@ impl Daemon {
             pings_open: 0,
             deadline: None,
             ending: None,
+            is_shut: false,
             ended_input: false,
         };
         tracing::debug!(client = client.id, %peer, "connected");
@@ -257,6 +268,10 @@ impl Daemon {
             self.write_client(key);
         }
         let gone = Ready::EPOLLHUP | Ready::EPOLLERR;
+        // Of one that is put off, what it said is still to be done, and its end is seen then.
+        if self.clients.get(key).is_some_and(|client| client.is_put_off) {
+            return;
+        }
         if ready.intersects(gone) && self.clients.get(key).is_some_and(Client::waits) {
             // Nothing that it has said before is of use now, and it would be told so again and again.
             self.on_gone(key);
@@ -269,8 +284,9 @@ impl Daemon {
 
     /// Reads once, and does what the bytes say. Tells how many bytes came.
     pub(crate) fn read_client(&mut self, key: Key) -> usize {
-        let listened_to = |client: &&mut Client| !client.is_waiting() && !client.is_held();
-        let Some(client) = self.clients.get_mut(key).filter(listened_to) else { return 0 };
+        let Some(client) = self.clients.get_mut(key).filter(|client| !client.is_held_back()) else {
+            return 0;
+        };
         if !client.transport.is_plain() {
             return self.read_secret(key);
         }
@@ -342,7 +358,7 @@ impl Daemon {
         while let Some(first) = bytes.first()
             && let Some(client) = self.clients.get(key).filter(|client| client.is_open())
         {
-            if client.is_waiting() || client.is_held() {
+            if client.is_held_back() {
                 return self.keep_partial(key, bytes, 0);
             }
             // The first thing that a stranger says is CONNECT.

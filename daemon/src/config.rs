@@ -85,7 +85,8 @@ pub struct Config {
     pub socket_mode: Mode,
     /// Its group, if not the daemon's own; usually the server's, `mysql`.
     pub socket_group: Option<String>,
-    /// After a start on a socket that was passed: how long SQL waits, so that listeners come back first.
+    /// After a start on a socket that was passed: how long what SQL says is put off, so that listeners come
+    /// back first.
     pub sql_delay: Option<Span>,
     /// Where NATS clients connect.
     pub listen: Address,

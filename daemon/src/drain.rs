@@ -28,6 +28,7 @@ impl Daemon {
         self.leave_by = Some(deadline);
         activation::is_leaving();
         self.timers.set(deadline, Timer::Leave);
+        self.end_sql_delay();
         self.stop_listening();
         self.leave_outbox();
         for key in self.clients.keys() {
@@ -48,13 +49,15 @@ impl Daemon {
 
     /// Reads what has arrived of a client; on a Unix socket nothing more can arrive.
     pub(crate) fn read_the_last(&mut self, key: Key) {
-        let Some(client) = self.clients.get(key) else { return };
+        let Some(client) = self.clients.get_mut(key) else { return };
         if let Peer::Unix = client.peer {
+            client.is_shut = true;
             // It fails only for a peer that is gone.
             let _ = client.transport.shut(Shutdown::Read);
         }
         self.let_go(key);
         for _ in 0..LAST_READS_MAX {
+            self.resume(key);
             if self.read_client(key) == 0 {
                 return;
             }

@@ -22,6 +22,7 @@ mod publish;
 mod reload;
 mod signals;
 mod slots;
+mod sql_delay;
 mod stats;
 mod subjects;
 mod timers;
@@ -96,6 +97,8 @@ pub struct Daemon {
     outbox: Option<Outbox>,
     /// Replies that wait to be collected.
     mail: Mail,
+    /// Whether what SQL says is put off, because subscribers are to come back first.
+    delays_sql: bool,
     /// How many clients lag behind those who publish to them.
     lagging: usize,
     /// Subscriptions that reached their maximum with the current message.
@@ -144,6 +147,7 @@ enum Timer {
     Outbox,
     Consumers,
     Mail,
+    Sql,
     Leave,
 }
 
@@ -215,6 +219,7 @@ impl Daemon {
             attempts: Attempts::default(),
             outbox: None,
             mail: Mail::new(kept),
+            delays_sql: false,
             lagging: 0,
             spent: Vec::new(),
             input: vec![0; INPUT_MAX],
@@ -245,6 +250,7 @@ impl Daemon {
                 Timer::Outbox => self.answer_reader(),
                 Timer::Consumers => self.on_consumers_deadline(),
                 Timer::Mail => self.on_mail_deadline(),
+                Timer::Sql => self.end_sql_delay(),
                 // It is only there to wake the loop, which looks at `leave_by` itself.
                 Timer::Leave => {}
             }

@@ -145,10 +145,9 @@ impl Daemon {
                 None => open_unix(&path, &self.config)?,
             };
             tracing::info!(transport = "unix", address = %path.display(), "{how}");
-            let key = self.add_listener(socket, Kind::Nats)?;
+            self.add_listener(socket, Kind::Nats)?;
             if is_passed && let Some(delay) = self.config.sql_delay {
-                self.want_accepting(key, NOTHING);
-                self.timers.set(self.now + delay.0, Timer::Listener(key));
+                self.delay_sql(delay.0);
             }
         }
         for (kind, name, address, passed) in [
@@ -167,13 +166,12 @@ impl Daemon {
         Ok(())
     }
 
-    fn add_listener(&mut self, socket: Socket, kind: Kind) -> Result<Key, String> {
+    fn add_listener(&mut self, socket: Socket, kind: Kind) -> Result<(), String> {
         socket.set_nonblocking().map_err(|error| format!("cannot set up a listening socket: {error}"))?;
         let key = self.listeners.insert(Listener { socket, kind, crowded: false });
         let listener = self.listeners.get(key).expect("it was just put there");
         let added = self.poll.add(listener.fd(), Handler::Listener as u8, key, READ);
-        added.map_err(|errno| format!("cannot watch a listening socket: {errno}"))?;
-        Ok(key)
+        added.map_err(|errno| format!("cannot watch a listening socket: {errno}"))
     }
 
     /// Someone is at the door.

@@ -136,10 +136,14 @@ impl Daemon {
         let may = !matches!(client.peer, Peer::Unix) && self.config.access.has_users();
         client.standing.connect = Some(connect.into());
         // Who has logged in need not do so again, but whoever shows credentials means them.
+        let is_library = client.standing.is_library;
         if must || (may && shown.are_shown()) {
             self.log_in(key, shown);
         } else {
             self.on_welcome(key);
+        }
+        if is_library {
+            self.put_off(key);
         }
     }
 

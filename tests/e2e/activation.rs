@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 on_each_server!(
     what_is_sent_between_two_daemons_is_heard,
     restarts_under_load_lose_no_event,
+    a_listener_on_the_socket_of_sql_misses_no_event_in_a_restart,
+    leaving_ends_the_delay_of_sql,
     what_nobody_comes_to_read_is_counted,
     a_server_that_was_never_greeted_sends_nothing_ahead,
 );
@@ -111,6 +113,71 @@ fn restarts_under_load_lose_no_event(kind: Kind) {
     let reasons = if dropped > 0 { serde_json::json!({"stalled": dropped}) } else { serde_json::json!({}) };
     assert_eq!(status["dropped_by_reason"], reasons, "{status}");
     assert_eq!((&status["sent"], &status["unconfirmed"]), (&read.into(), &0.into()), "{status}");
+}
+
+/// `rowcall listen` comes by the same socket as SQL, whose connections are many and first in the queue.
+fn a_listener_on_the_socket_of_sql_misses_no_event_in_a_restart(kind: Kind) {
+    let Some(site) = Site::with_server_arguments(kind, &["--thread-cache-size=0"]) else { return };
+    let sockets = Sockets::listen(&site.socket);
+    let settings = site.folder.path().join("rowcalld.toml");
+    std::fs::write(&settings, "sql_delay = \"3s\"").unwrap();
+    let start = || sockets.start_with(&["--config", settings.to_str().unwrap()]);
+    let mut daemon = start();
+    let listener = Child::start("rowcall", &mut site.rowcall_command(&["listen", "--json", "days.t"]));
+    listener.says("listening to");
+    let mut sql = connect_to_table(&site, 0);
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let sessions = Sessions::start(&site, 8, move |failed| stopped.load(SeqCst) && failed.is_none());
+    listener.printed(500);
+    let (mut read, unheard) = read_and_unheard(&mut daemon);
+    assert_eq!(unheard, 0, "{}", daemon.child.said());
+    // A session that ends before the next daemon is there: its events are in the kernel, and nowhere else.
+    let mut guest = site.connect();
+    insert(&mut guest, 9, 0..BETWEEN);
+    drop(guest);
+    let mut daemon = start();
+    listener.says("connected again");
+    stop.store(true, SeqCst);
+    sessions.wait();
+    let sent = sent(&mut sql);
+    assert_eq!(sent.get(&9).map(Vec::len), Some(BETWEEN as usize));
+    listener.prints(&format!("\"8 {}\"", sent[&8].last().unwrap()));
+    let (read_by_second, unheard) = read_and_unheard(&mut daemon);
+    read += read_by_second;
+    assert_eq!((read, unheard), (total(&sent), 0), "{}", daemon.child.said());
+
+    let payload = |line: &String| {
+        let object: serde_json::Value = serde_json::from_str(line).unwrap();
+        object["payload"].as_str().unwrap().to_owned()
+    };
+    let heard: Vec<String> = listener.printed(read).iter().map(payload).collect();
+    assert_heard(&sent, &heard);
+}
+
+/// A daemon that leaves while SQL still waits reads what SQL has said: it was answered 1.
+fn leaving_ends_the_delay_of_sql(kind: Kind) {
+    let Some(site) = Site::without_daemon(kind) else { return };
+    let sockets = Sockets::listen(&site.socket);
+    let mut sql = connect_to_table(&site, 0);
+    let mut daemon = sockets.start();
+    eventually("a greeting", || {
+        insert(&mut sql, 0, 0..1);
+        let failed = last_error(&mut sql);
+        sql.query("DELETE FROM t").unwrap();
+        failed.is_none().then_some(())
+    });
+    daemon.stop();
+    let settings = site.folder.path().join("rowcalld.toml");
+    std::fs::write(&settings, "sql_delay = \"10m\"").unwrap();
+    let mut daemon = sockets.start_with(&["--config", settings.to_str().unwrap()]);
+    let recorder = Recorder::start(&daemon, "days.t");
+    insert(&mut sql, 0, 0..BETWEEN);
+    eventually("a greeting", || (site.status()["state"] == "ok").then_some(()));
+    assert_eq!(recorder.heard(0), Vec::<String>::new());
+    daemon.stop();
+    assert_heard(&sent(&mut sql), &recorder.to_the_end());
+    assert_eq!(count(&mut sql, "sent = 1"), u64::from(BETWEEN));
 }
 
 /// Asks the daemon to leave; how many messages it has read, and how many of them nobody heard.

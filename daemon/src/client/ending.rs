@@ -83,8 +83,9 @@ impl Daemon {
     pub(super) fn on_end_of_input(&mut self, key: Key) -> usize {
         if let Some(client) = self.clients.get_mut(key) {
             client.ended_input = true;
-            // What it said before is still to be done, once it is known who it is or others have room.
-            if client.is_waiting() || client.is_held() {
+            // What it said before is still to be done, once it is known who it is, or others have room. And a
+            // listener whose input was shut here still gets what others have said before.
+            if client.is_waiting() || client.is_held() || client.is_shut {
                 return 0;
             }
         }

@@ -105,6 +105,7 @@ impl Daemon {
         let Some(client) = self.clients.get_mut(key) else { return };
         let ahead = client.is_open() && client.is_ahead();
         let read = match client.visit.as_deref() {
+            _ if client.is_put_off => GONE_ONCE,
             _ if client.ended_input || client.is_waiting() => NOTHING,
             _ if client.is_held() => GONE_ONCE,
             Some(visit) if ahead && visit.may_be_knocked_at() => HALF_CLOSED,
