@@ -8,7 +8,7 @@ use clap::Args;
 use rowcall_mysql::{Connection, quoted};
 use serde_json::json;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -260,7 +260,12 @@ fn check_version(connection: &mut Connection) -> Result<(), Failure> {
 fn write_and_rename(to: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let temporary = to.with_extension(format!("so.{}", std::process::id()));
     let result = (|| {
-        let mut file = File::create(&temporary)?;
+        // What lies there is left over, or laid there: a link would lead a write by root elsewhere.
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = File::create_new(&temporary)?;
         file.write_all(bytes)?;
         file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
         file.sync_all()?;
@@ -295,5 +300,19 @@ mod tests {
         assert_eq!(functions.len(), INSTALL_SQL.matches("CREATE FUNCTION").count());
         assert!(functions.iter().all(|function| ["INTEGER", "STRING"].contains(&function.returns)));
         assert!(INSTALL_SQL.contains(&library_name()), "install.sql names another version");
+    }
+
+    #[test]
+    fn a_link_in_the_way_of_the_library_is_not_followed() {
+        let folder = std::env::temp_dir().join(format!("rowcall-install-test-{}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        let (library, elsewhere) = (folder.join("x.so"), folder.join("elsewhere"));
+        fs::write(&elsewhere, "precious").unwrap();
+        let temporary = library.with_extension(format!("so.{}", std::process::id()));
+        std::os::unix::fs::symlink(&elsewhere, temporary).unwrap();
+        write_and_rename(&library, b"new").unwrap();
+        let (written, other) = (fs::read(&library).unwrap(), fs::read(&elsewhere).unwrap());
+        fs::remove_dir_all(folder).unwrap();
+        assert_eq!((written, other), (b"new".to_vec(), b"precious".to_vec()));
     }
 }

@@ -1,5 +1,8 @@
 //! The sockets that take connections: opening them, and taking connections in. What a connection
-//! says is another file's business, and where sockets come from that are open already is activation.rs's.
+//! says is another file's business, and where sockets come from that are open already is activation.rs's. How
+//! the Unix socket is opened stands in listener/unix.rs.
+
+mod unix;
 
 use crate::activation::Passed;
 use crate::config::{Config, HostPort};
@@ -7,19 +10,15 @@ use crate::http::REFUSED_MAX;
 use crate::poll::{NOTHING, READ, Ready};
 use crate::slots::Key;
 use crate::{Daemon, Handler, Timer};
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{Backlog, Shutdown, listen, setsockopt, shutdown, sockopt};
-use nix::unistd::Group;
-use std::fs::{self, File, Permissions};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
+use unix::OwnPath;
 
 /// How many connections one turn takes in, so that a crowd at the door does not stop the service.
 const ACCEPTS_MAX: usize = 64;
@@ -53,13 +52,6 @@ enum Socket {
         /// `None` if it was passed: its path belongs to whoever made it.
         own: Option<OwnPath>,
     },
-}
-
-/// Where a Unix socket of ours is.
-struct OwnPath {
-    path: PathBuf,
-    /// Held for as long as the path is ours.
-    _lock: Flock<File>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -142,7 +134,10 @@ impl Daemon {
             let how = how_listening(is_passed);
             let socket = match passed.sql {
                 Some(socket) => Socket::Unix { socket, own: None },
-                None => open_unix(&path, &self.config)?,
+                None => {
+                    let (socket, own) = unix::open(&path, &self.config)?;
+                    Socket::Unix { socket, own: Some(own) }
+                }
             };
             tracing::info!(transport = "unix", address = %path.display(), "{how}");
             self.add_listener(socket, Kind::Nats)?;
@@ -310,64 +305,6 @@ fn open_tcp(address: &HostPort) -> io::Result<TcpListener> {
     // would be asked to come back after a second.
     listen(&socket, Backlog::MAXCONN)?;
     Ok(socket)
-}
-
-/// Binds the Unix socket. What a dead daemon left there is removed, but never anything that is no
-/// socket, and never a socket that another daemon is using: the lock beside it tells.
-fn open_unix(path: &Path, config: &Config) -> Result<Socket, String> {
-    let here = path.display();
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory).map_err(|error| {
-            format!("cannot make the directory {} for the socket: {error}", directory.display())
-        })?;
-    }
-    let lock = lock_beside(path)?;
-    match fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => {
-            return Err(format!(
-                "{here} exists and is not a socket; remove it, or name another path with --socket"
-            ));
-        }
-        Ok(_) if UnixStream::connect(path).is_ok() => {
-            return Err(format!("another program is listening on {here}; name another path with --socket"));
-        }
-        Ok(_) => {
-            fs::remove_file(path).map_err(|error| format!("cannot remove the old socket {here}: {error}"))?
-        }
-        Err(_) => {}
-    }
-    let socket = UnixListener::bind(path).map_err(|error| format!("cannot listen on {here}: {error}"))?;
-    give_away(path, config)?;
-    Ok(Socket::Unix { socket, own: Some(OwnPath { path: path.to_owned(), _lock: lock }) })
-}
-
-fn lock_beside(path: &Path) -> Result<Flock<File>, String> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let name = PathBuf::from(name);
-    let file = File::options().write(true).create(true).truncate(false).open(&name);
-    let file = file.map_err(|error| format!("cannot open {}: {error}", name.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        Errno::EWOULDBLOCK => format!("another rowcalld is using {}", path.display()),
-        errno => format!("cannot lock {}: {errno}", name.display()),
-    })
-}
-
-/// Gives the socket the group and the permissions that the configuration names.
-fn give_away(path: &Path, config: &Config) -> Result<(), String> {
-    let here = path.display();
-    if let Some(name) = &config.socket_group {
-        let group =
-            Group::from_name(name).map_err(|errno| format!("cannot look up the group {name}: {errno}"))?;
-        let group = group.ok_or_else(|| format!("socket_group = \"{name}\": there is no such group"))?;
-        nix::unistd::chown(path, None, Some(group.gid)).map_err(|errno| {
-            format!(
-                "cannot give {here} to the group {name}: {errno}; the daemon's account must be a member of it"
-            )
-        })?;
-    }
-    let mode = Permissions::from_mode(config.socket_mode.0);
-    fs::set_permissions(path, mode).map_err(|error| format!("cannot set the permissions of {here}: {error}"))
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ mod consumers;
 mod consumers_cli;
 mod containers;
 mod doctor;
+mod doors;
 mod editions;
 mod examples;
 mod faults;

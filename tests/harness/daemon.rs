@@ -69,7 +69,7 @@ impl Daemon {
     }
 
     /// Takes out of a command's environment what says something to a daemon.
-    pub(crate) fn silence(command: &mut Command) {
+    pub fn silence(command: &mut Command) {
         for name in
             ["SOCKET", "SOCKET_GROUP", "LISTEN", "HTTP", "OUTBOX", "USERS", "CONFIG", "LOG", "ALLOW_REMOTE"]
         {
