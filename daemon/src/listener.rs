@@ -156,9 +156,21 @@ impl Daemon {
             })?;
             let local = socket.local_addr().map_err(|error| error.to_string())?;
             tracing::info!(transport = name, address = %local, "{how}");
+            if kind == Kind::Http && !local.ip().is_loopback() {
+                self.warn_of_unnamed_hosts();
+            }
             self.add_listener(Socket::Tcp(socket), kind)?;
         }
         Ok(())
+    }
+
+    fn warn_of_unnamed_hosts(&self) {
+        if !self.config.access.has_users() && self.config.http_hosts.is_empty() {
+            tracing::warn!(
+                "http can be reached from other machines, and nobody has to log in: requests whose Host is a name are \
+                 refused (421) until http_hosts lists that name"
+            );
+        }
     }
 
     fn add_listener(&mut self, socket: Socket, kind: Kind) -> Result<(), String> {

@@ -11,6 +11,7 @@ use super::work::QUEUE;
 use crate::Daemon;
 use crate::auth::checker::random;
 use crate::client::Client;
+use crate::config::HostPort;
 use crate::outbox::After;
 use crate::slots::Key;
 use rowcall_wire::{Message, headers, subject};
@@ -74,8 +75,10 @@ impl Daemon {
     ) -> Result<Option<String>, Answer<'static>> {
         let rules = Rules {
             hosts: &self.config.http_hosts,
+            address: self.config.http.0.as_ref().map_or("", HostPort::host),
             origins: &self.config.http_cors_origins,
             loopback: client.peer.is_near(),
+            users: self.config.access.has_users(),
             secret: self.is_secret(client.peer),
         };
         let target = Target::parse(&head.target);

@@ -20,7 +20,10 @@ impl Stranger {
     pub(crate) fn answer(self) -> (u16, &'static str) {
         match self {
             Stranger::NoHost => (400, "there is no Host"),
-            Stranger::Host => (421, "this host is not known by that name; http_hosts can name it"),
+            Stranger::Host => (
+                421,
+                "this host is not known by the name in Host; add that name to http_hosts in rowcalld.toml, or use an address",
+            ),
             Stranger::Origin => {
                 (403, "web pages of that origin may not ask here; http_cors_origins can name it")
             }
@@ -32,10 +35,14 @@ impl Stranger {
 pub(crate) struct Rules<'a> {
     /// Further names of this host.
     pub(crate) hosts: &'a [String],
+    /// Where HTTP is spoken, as it was written: perhaps a name.
+    pub(crate) address: &'a str,
     /// Origins of web pages.
     pub(crate) origins: &'a [String],
     /// Whether the request came by an address that only this machine has.
     pub(crate) loopback: bool,
+    /// Whether there are users, so that each request has to prove itself.
+    pub(crate) users: bool,
     /// Whether it came in TLS.
     pub(crate) secret: bool,
 }
@@ -74,15 +81,21 @@ impl Rules<'_> {
         if own { Ok(None) } else { Err(Stranger::Origin) }
     }
 
+    /// Whether this host goes by that name. Whoever owns a name can make it point here, and a page of that name
+    /// then is one of our own to a browser (DNS rebinding). That takes a name: an address points nowhere else, and
+    /// `localhost` is not theirs. Where there are users the page has no credentials of theirs, so other names
+    /// do no harm unless the administrator says which there are.
     fn knows(&self, name: &str) -> bool {
-        let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        let listed = self.hosts.iter().any(|host| host.eq_ignore_ascii_case(name));
-        match address {
-            // Nobody can make an address point elsewhere.
-            Ok(address) => listed || !self.loopback || address.is_loopback(),
-            Err(_) if self.loopback => listed || name.eq_ignore_ascii_case("localhost"),
-            Err(_) => listed || self.hosts.is_empty(),
+        if let Ok(address) = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+            return !self.loopback || address.is_loopback() || self.is_named(name);
         }
+        let any = !self.loopback && self.users && self.hosts.is_empty();
+        any || name.eq_ignore_ascii_case("localhost") || self.is_named(name)
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        let mut named = self.hosts.iter().map(String::as_str).chain([self.address]);
+        !name.is_empty() && named.any(|host| host.eq_ignore_ascii_case(name))
     }
 }
 
@@ -111,7 +124,14 @@ mod tests {
     #[test]
     fn names_that_point_here_are_not_enough() {
         let hosts = ["shop.example".to_owned()];
-        let near = Rules { hosts: &hosts, origins: &[], loopback: true, secret: false };
+        let near = Rules {
+            hosts: &hosts,
+            origins: &[],
+            address: "127.0.0.1",
+            loopback: true,
+            users: false,
+            secret: false,
+        };
         for fine in ["localhost", "LOCALHOST:8222", "127.0.0.1:8222", "[::1]:8222", "[::1]", "shop.example:1"]
         {
             assert_eq!(admit(&near, &format!("Host: {fine}\r\n")), Ok(None), "{fine}");
@@ -121,20 +141,51 @@ mod tests {
             assert_eq!(admit(&near, &format!("Host: {wrong}\r\n")), expected, "{wrong}");
         }
         assert_eq!(admit(&near, ""), Err(Stranger::NoHost));
-        let far = Rules { hosts: &[], origins: &[], loopback: false, secret: false };
-        assert_eq!(admit(&far, "Host: any.example\r\n"), Ok(None));
-        let far = Rules { hosts: &hosts, origins: &[], loopback: false, secret: false };
-        assert_eq!(admit(&far, "Host: any.example\r\n"), Err(Stranger::Host));
-        assert_eq!(admit(&far, "Host: 192.0.2.1:8222\r\n"), Ok(None));
         let old = Head::parse(b"GET / HTTP/1.0\r\n\r\n").unwrap().unwrap().0;
         assert_eq!(near.admit(&old, None, false), Ok(None));
         assert_eq!(near.admit(&old, Some("evil.example"), false), Err(Stranger::Host));
     }
 
     #[test]
+    fn beyond_loopback_a_host_must_be_named_unless_there_are_users() {
+        let hosts = ["shop.example".to_owned()];
+        let check = |hosts: &[String], users, host: &str, expected| {
+            let far =
+                Rules { hosts, origins: &[], address: "db.example", loopback: false, users, secret: false };
+            let expected = if expected { Ok(None) } else { Err(Stranger::Host) };
+            assert_eq!(admit(&far, &format!("Host: {host}\r\n")), expected, "{hosts:?} {users} {host}");
+        };
+        for (host, unnamed, named) in [
+            ("evil.example", false, false),
+            ("evil.example:8222", false, false),
+            ("shop.example.", false, false),
+            ("", false, false),
+            ("shop.example:8222", false, true),
+            ("SHOP.example", false, true),
+            ("DB.example:8222", true, true),
+            ("localhost:8222", true, true),
+            ("127.0.0.1", true, true),
+            ("192.0.2.1:8222", true, true),
+            ("[2001:db8::1]:8222", true, true),
+        ] {
+            check(&[], false, host, unnamed);
+            check(&hosts, false, host, named);
+            check(&[], true, host, true);
+            check(&hosts, true, host, named);
+        }
+    }
+
+    #[test]
     fn web_pages_are_let_in_by_name_only() {
         let origins = ["https://shop.example".to_owned()];
-        let rules = Rules { hosts: &[], origins: &origins, loopback: true, secret: false };
+        let rules = Rules {
+            hosts: &[],
+            origins: &origins,
+            address: "127.0.0.1",
+            loopback: true,
+            users: false,
+            secret: false,
+        };
         let ask = |headers: &str| admit(&rules, &format!("Host: localhost:8222\r\n{headers}\r\n"));
         assert_eq!(ask("Origin: https://shop.example"), Ok(Some("https://shop.example".into())));
         for wrong in ["https://evil.example", "null", "https://shop.example:444", "http://shop.example", ""] {
