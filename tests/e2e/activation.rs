@@ -191,7 +191,7 @@ fn read_and_unheard(daemon: &mut Daemon) -> (usize, usize) {
     (number("in_msgs="), number("unheard_msgs="))
 }
 
-/// systemd gives up a unit that does not start, and closes its sockets.
+/// The unit of the socket was stopped: what waited there is gone with it.
 fn what_nobody_comes_to_read_is_counted(kind: Kind) {
     let Some(site) = Site::without_daemon(kind) else { return };
     let sockets = Sockets::listen(&site.socket);

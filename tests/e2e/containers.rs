@@ -83,6 +83,21 @@ fn services_are_built_of_the_stages_and_share_the_socket() {
     }
 }
 
+/// A new volume takes the owner of the folder in the image that mounts it first. Which one that is differs between
+/// Docker and Podman, so every image that mounts the socket's has it, and gives it to whom the daemon runs as.
+#[test]
+fn whichever_image_mounts_the_volume_first_it_belongs_to_the_daemon() {
+    let (stages, compose) = (stages(), compose());
+    let daemon = &stages["daemon"].1;
+    let user = daemon.iter().find_map(|line| line.strip_prefix("USER ")).expect("it does not run as root");
+    let (uid, gid) = user.split_once(':').expect("numbers of an account and a group");
+    let made = format!("RUN install -d -o {uid} -g {gid} /run/rowcall");
+    for (name, service) in compose["services"].as_hash().unwrap() {
+        let stage = service["build"]["target"].as_str().unwrap();
+        assert!(stages[stage].1.contains(&made), "{name:?}: {stage} has no {made:?}");
+    }
+}
+
 /// What the listener runs is a command that there is.
 #[test]
 fn the_listener_s_command_is_one() {

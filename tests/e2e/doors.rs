@@ -1,13 +1,17 @@
 //! What lies beside the daemon's socket, and what another account can do with it: the lock file, the folder, and what
-//! is put there in their place.
+//! is put there in their place; and that systemd does not shut the socket.
 
 use harness::{Child, Daemon};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+
+/// The number of an account that owns nothing.
+const NOBODY: u32 = 65_534;
 
 /// A daemon that has nothing but this socket.
 fn daemon(socket: &Path) -> Command {
@@ -126,4 +130,92 @@ fn a_group_that_is_not_there_leaves_no_socket_behind() {
     let output = daemon(&socket).args(["--socket-group", "no-such-group"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(!socket.exists());
+}
+
+/// The values of a unit's key in a section. What stands in another section means nothing to systemd.
+fn values(unit: &str, section: &str, key: &str) -> Vec<String> {
+    let text = fs::read_to_string(harness::repository().join("dist").join(unit)).unwrap();
+    let mut current = "";
+    let mut found = Vec::new();
+    for line in text.lines() {
+        match line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            Some(name) => current = name,
+            None if current == section => {
+                found.extend(line.strip_prefix(&format!("{key}=")).map(str::to_owned))
+            }
+            None => {}
+        }
+    }
+    found
+}
+
+/// One value of it as a number, or systemd's default.
+fn number(unit: &str, section: &str, key: &str, default: f64) -> f64 {
+    let value = values(unit, section, key).pop();
+    value.map_or(default, |value| value.trim_end_matches('s').parse().unwrap())
+}
+
+/// A daemon that fails at once, again and again (a wrong line in its configuration), is started again for ever: a unit
+/// that systemd gives up takes its socket with it, and what waits there.
+#[test]
+fn a_daemon_that_fails_does_not_shut_the_socket() {
+    let (service, socket) = ("rowcalld.service", "rowcalld.socket");
+    assert_eq!(values(service, "Service", "Restart"), ["on-failure"]);
+    // man systemd.unit: so many starts within so long, and 0 for no limit; RestartSec= lies between two of them.
+    let interval = number(service, "Unit", "StartLimitIntervalSec", 10.0);
+    let burst = number(service, "Unit", "StartLimitBurst", 5.0);
+    let pause = number(service, "Service", "RestartSec", 0.1);
+    assert!(interval == 0.0 || pause * burst > interval, "given up after {burst} starts in {interval} s");
+    // Nor is it started all the time: each start costs some ten milliseconds and some lines in the journal.
+    assert!(pause >= 1.0, "{pause}");
+    // man systemd.socket: the socket itself is shut when it starts the service too often.
+    assert_eq!(number(socket, "Socket", "TriggerLimitIntervalSec", 2.0), 0.0);
+}
+
+/// systemd's own opinion of the units, where it is installed.
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    let folder = harness::folder();
+    for unit in ["rowcalld.service", "rowcalld.socket"] {
+        let text = fs::read_to_string(harness::repository().join("dist").join(unit)).unwrap();
+        let text = text.replace("/usr/bin/rowcalld", harness::built("rowcalld").to_str().unwrap());
+        fs::write(folder.path().join(unit), text).unwrap();
+    }
+    let mut command = Command::new("systemd-analyze");
+    command.arg("verify").arg(folder.path().join("rowcalld.service"));
+    let Ok(output) = command.arg(folder.path().join("rowcalld.socket")).output() else {
+        return eprintln!("SKIPPED: there is no systemd-analyze");
+    };
+    let said = String::from_utf8(output.stderr).unwrap();
+    // Before version 254 it does not know how to wait longer and longer, and says that it ignores it.
+    let newer = ["RestartSteps", "RestartMaxDelaySec"];
+    let wrong: Vec<_> = said
+        .lines()
+        .filter(|line| line.contains("rowcalld") && !newer.iter().any(|key| line.contains(key)))
+        .collect();
+    assert!(wrong.is_empty() && output.status.success(), "{said}");
+}
+
+/// As in a container whose volume belongs to root: whose folder it is, and who would have to be let in.
+#[test]
+fn a_folder_of_another_account_is_told_with_its_owner() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("SKIPPED: only root can start a daemon as someone else");
+    }
+    let folder = harness::folder();
+    let program = folder.path().join("rowcalld");
+    fs::copy(harness::built("rowcalld"), &program).unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    let volume = folder.path().join("volume");
+    fs::create_dir(&volume).unwrap();
+    let daemon = daemon(&volume.join("a.sock"));
+    let mut command = Command::new(program);
+    Daemon::silence(&mut command);
+    let output = command.args(daemon.get_args()).uid(NOBODY).gid(NOBODY).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let whose = format!("{} belongs to account root", volume.display());
+    for words in ["a.sock.lock: Permission denied", whose.as_str(), "account nobody cannot write there"] {
+        assert!(said.contains(words), "{words:?} is not in {said:?}");
+    }
 }

@@ -11,6 +11,7 @@ use nix::sys::stat::{Mode, major, minor, umask};
 use nix::unistd::{Gid, Group, Uid, User, fchownat};
 use std::fmt;
 use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -133,6 +134,7 @@ fn open_lock(name: &Path) -> Result<File, String> {
         .open(name)
         .map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
             Some(Errno::ELOOP) => format!("{here} is a symbolic link, which is not followed; remove it"),
+            Some(Errno::EACCES | Errno::EPERM) if !name.exists() => no_entry(name, &error),
             _ => format!("cannot open the lock file {here}{}: {error}", owner(name)),
         })?;
     let found = file.metadata().map_err(|error| format!("cannot look at {here}: {error}"))?;
@@ -148,6 +150,19 @@ fn open_lock(name: &Path) -> Result<File, String> {
         })?;
     }
     Ok(file)
+}
+
+/// The sentence for a folder in which the daemon may make nothing.
+fn no_entry(name: &Path, error: &io::Error) -> String {
+    let folder = name.parent().unwrap_or(Path::new("/"));
+    format!(
+        "cannot make the lock file {}: {error}; {} belongs to account {}, and account {} cannot write there: give it the \
+         folder (chown; with Podman, `:U` behind the volume), or name another path with --socket",
+        name.display(),
+        folder.display(),
+        fs::metadata(folder).map_or_else(|_| "?".into(), |found| account(found.uid())),
+        account(Uid::effective().as_raw())
+    )
 }
 
 /// The sentence for a lock that is held.
