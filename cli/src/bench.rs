@@ -7,7 +7,7 @@ use crate::echo;
 use crate::failure::Failure;
 use crate::output;
 use crate::progress::Progress;
-use crate::request::random;
+use crate::random;
 use crate::server::{HEADING, ServerArgs};
 use clap::Args;
 use rowcall_mysql::{Connection, quoted};
@@ -111,7 +111,7 @@ impl Bench {
 impl Bed {
     fn new(bench: &Bench) -> Result<Bed, Failure> {
         let mut sql = bench.server.connect()?;
-        let subject = format!("rowcall.bench.{:016x}", random());
+        let subject = format!("rowcall.bench.{:016x}", random::number()?);
         let daemon = DaemonArgs::from(bench.daemon.clone());
         let heard = echo::start(Client::connect(&daemon)?, &subject)?;
         sql.query("SET autocommit = 1").map_err(|error| refused(&error))?;

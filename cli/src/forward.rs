@@ -8,6 +8,7 @@ use crate::failure::Failure;
 use crate::https;
 use crate::interrupt::Interrupt;
 use crate::output::visible;
+use crate::random;
 use crate::settle::Verdict;
 use crate::span;
 use crate::subscription::{self, Subscription};
@@ -280,7 +281,7 @@ fn id(event: &Received) -> Result<String, Failure> {
     let fine = |id: &&str| id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_/.".contains(&byte));
     match (text(event, "Rowcall-Id"), text(event, "Nats-Msg-Id").filter(fine)) {
         (Some(_), Some(id)) => Ok(format!("rowcall-{}", id.replace(['/', '.'], "-"))),
-        _ => Ok(format!("rowcall-{:016x}", random()?)),
+        _ => Ok(format!("rowcall-{:016x}", random::number()?)),
     }
 }
 
@@ -293,13 +294,9 @@ fn text<'a>(event: &'a Received, name: &str) -> Option<&'a str> {
     std::str::from_utf8(headers::value(&event.headers, name)?).ok()
 }
 
-fn random() -> Result<u64, Failure> {
-    getrandom::u64().map_err(|error| Failure::other(format!("there is no randomness: {error}")))
-}
-
 /// From 0 to 1.
 fn chance() -> Result<f64, Failure> {
-    Ok(random()? as f64 / u64::MAX as f64)
+    Ok(random::number()? as f64 / u64::MAX as f64)
 }
 
 fn destination(text: &str) -> Result<String, String> {

@@ -27,6 +27,7 @@ mod output;
 mod parked;
 mod payload;
 mod progress;
+mod random;
 mod remaining;
 mod replace;
 mod reply;

@@ -5,6 +5,7 @@ use crate::client::{Client, Next, Received};
 use crate::failure::Failure;
 use crate::output;
 use crate::payload::Draft;
+use crate::random;
 use clap::Args;
 use rowcall_wire::headers;
 use std::io::IsTerminal;
@@ -46,7 +47,8 @@ impl Request {
     pub(crate) fn run(self, json: bool) -> Result<(), Failure> {
         let draft = Draft::new(&self.subject, &self.payload, &self.header)?;
         let mut client = Client::connect(&self.daemon)?;
-        let inbox = format!("_INBOX.rowcall.{:016x}", random());
+        // Nobody should guess it: what is published there is taken for the reply.
+        let inbox = format!("_INBOX.rowcall.{:016x}", random::number()?);
         client.subscribe(&inbox, None, SID)?;
         client.publisher().publish(&draft.message(Some(inbox.as_bytes())))?;
         let until = Instant::now() + Duration::from_millis(self.timeout);
@@ -84,10 +86,4 @@ fn show(reply: &Received, json: bool) -> Result<(), Failure> {
         output::bytes(b"\n")?;
     }
     Ok(())
-}
-
-/// Nobody should guess an inbox: what is published there is taken for the reply.
-pub(crate) fn random() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
 }

@@ -3,6 +3,7 @@
 
 use crate::failure::Failure;
 use crate::install::{Report, ask};
+use crate::random;
 use rowcall_mysql::{Connection, Error, quoted};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -97,8 +98,7 @@ const SITE_MAX: usize = 64;
 fn random_site() -> Result<String, Failure> {
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     const LENGTH: u32 = 12;
-    let random = getrandom::u64()
-        .map_err(|error| Failure::other(format!("there is no randomness to name the site: {error}")))?;
+    let random = random::number()?;
     let digit = |at: u32| DIGITS[(random / 36_u64.pow(at) % 36) as usize] as char;
     Ok((0..LENGTH).map(digit).collect())
 }

@@ -29,4 +29,5 @@ mod integers;
 mod json;
 mod killed;
 mod link;
+mod random;
 mod socket;

@@ -21,6 +21,7 @@ mod wait;
 use crate::backoff::{Backoff, Pace, Stall};
 use crate::bounded::Bounded;
 use crate::counters::{self, CONNECT_ERRNO, CONNECTS, DISCONNECTS, Reason};
+use crate::random;
 use crate::socket::Socket;
 use greeting::Terms;
 pub(crate) use greeting::daemon_version;
@@ -225,7 +226,7 @@ impl Drop for Link {
 impl Connection {
     fn new(socket: Socket) -> Connection {
         // Nobody should guess the inbox: what is published there is taken for a reply.
-        let secret = mail::secret();
+        let secret = random::secret();
         Connection {
             socket,
             terms: None,

@@ -7,7 +7,7 @@ use super::functions;
 use super::patient::Patient;
 use crate::client::Client;
 use crate::echo;
-use crate::request::random;
+use crate::random;
 use rowcall_mysql::{Connection, Error, quoted};
 use rowcall_wire::subject;
 use std::sync::mpsc::Receiver;
@@ -59,7 +59,8 @@ pub(super) fn measure(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
     let Ok(client) = Client::connect(&patient.daemon) else {
         return not("this command cannot reach the daemon");
     };
-    let subject = format!("rowcall.doctor.{:016x}", random());
+    let number = random::number().map_err(|failure| Trouble::Other(failure.to_string()))?;
+    let subject = format!("rowcall.doctor.{number:016x}");
     let heard = match echo::start(client, &subject) {
         Ok(heard) => heard,
         Err(failure) => {

@@ -56,7 +56,8 @@ fn open_daemon(settings: &str) -> Option<(tempfile::TempDir, Daemon, String)> {
 /// What each kind of request is answered to when it comes to this address for this host, from a page of its own.
 fn answers(far: &str, host: &str) -> Vec<u16> {
     let own = format!("Host: {host}\r\nOrigin: http://{host}\r\n");
-    let web = websocket::request(&format!("Origin: http://{host}\r\n")).replace("Host: localhost", &format!("Host: {host}"));
+    let web = websocket::request(&format!("Origin: http://{host}\r\n"))
+        .replace("Host: localhost", &format!("Host: {host}"));
     [
         format!("GET /healthz HTTP/1.1\r\n{own}\r\n"),
         format!("GET /connz HTTP/1.1\r\n{own}\r\n"),

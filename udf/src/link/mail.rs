@@ -4,8 +4,8 @@
 use super::reply::answer;
 use super::{Link, STALL_WAIT, plain};
 use crate::counters::Reason;
+use crate::random::secret;
 use rowcall_wire::{Message, headers, subject};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -23,15 +23,15 @@ impl Link {
         payload: &[u8],
         ticket: &mut String,
     ) -> Result<usize, Reason> {
-        let (number, secret) = (TICKETS.fetch_add(1, Relaxed), secret());
-        let (sent, server_id) = self.connected(|connection| {
+        let number = TICKETS.fetch_add(1, Relaxed);
+        let (sent, made) = self.connected(|connection| {
             connection.greeted(STALL_WAIT)?;
-            let ticket = ticket_text(&connection.server_id, number, secret);
+            let ticket = ticket_text(&connection.server_id, number, secret());
             let inbox = [subject::MAIL, ticket.as_bytes()].concat();
             let sent = connection.send_message(subject, Some(&inbox), &|_| Ok(plain(payload)))?;
-            Ok((sent, connection.server_id.clone()))
+            Ok((sent, ticket))
         })?;
-        *ticket = ticket_text(&server_id, number, secret);
+        *ticket = made;
         Ok(sent)
     }
 
@@ -63,11 +63,6 @@ fn ticket_text(server_id: &str, number: u64, secret: u64) -> String {
     format!("{server_id}.{number}.{secret:016x}")
 }
 
-/// A number that nobody guesses and that no other call gives.
-pub(super) fn secret() -> u64 {
-    RandomState::new().hash_one(std::process::id())
-}
-
 /// The reply, or why there is none.
 fn collected<'a>(message: &Message<'a>) -> Result<&'a [u8], Reason> {
     match headers::value(message.headers(), headers::NO_REPLY) {
@@ -91,10 +86,5 @@ mod tests {
         assert_eq!(reply("NATS/1.0\r\nRowcall-No-Reply: taken\r\n\r\n", "yes"), Ok(&b"yes"[..]));
         assert_eq!(reply("NATS/1.0\r\nRowcall-No-Reply: what\r\n\r\n", ""), Err(Reason::BadPeer));
         assert_eq!(reply("NATS/1.0 503\r\n\r\n", ""), Err(Reason::NoResponders));
-    }
-
-    #[test]
-    fn no_two_secrets_are_alike() {
-        assert_ne!(secret(), secret());
     }
 }
