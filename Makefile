@@ -86,6 +86,7 @@ debug: build
 files:
 	install -D -m 755 $(BUILT)/rowcalld $(BUILT)/rowcall -t $(DESTDIR)$(PREFIX)/bin
 	install -D -m 644 $(BUILT)/librowcall.so $(DESTDIR)$(PREFIX)/lib/rowcall/$(LIBRARY)
+	plugins=$$(mariadb_config --plugindir 2>/dev/null) && install -D -m 644 "$$plugins"/*.so -t $(DESTDIR)$(PREFIX)/libexec/rowcall/plugin || true
 	$(BUILT)/rowcall man --to $(DESTDIR)$(PREFIX)/share/man/man1
 	cd $(DESTDIR)$(PREFIX)/share && mkdir -p bash-completion/completions zsh/site-functions fish/vendor_completions.d
 	$(BUILT)/rowcall completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/rowcall
@@ -106,6 +107,7 @@ files:
 uninstall:
 	cd $(DESTDIR)$(PREFIX)/bin && rm -f rowcalld rowcall
 	cd $(DESTDIR)$(PREFIX)/lib && rm -rf rowcall systemd/system/rowcalld.service systemd/system/rowcalld.socket sysusers.d/rowcall.conf tmpfiles.d/rowcall.conf
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/rowcall
 	cd $(DESTDIR)$(PREFIX)/share && rm -rf rowcall doc/rowcall man/man1/rowcall.1 man/man1/rowcall-*.1 bash-completion/completions/rowcall zsh/site-functions/_rowcall fish/vendor_completions.d/rowcall.fish
 
 deb: $(PROFILE)

@@ -33,7 +33,7 @@ gzip -9n "$main/usr/share/man/man1/"*
 install -D -m 644 "$here/dist/apparmor" "$main/etc/apparmor.d/abstractions/rowcall"
 
 # Symbols are for debuggers. (The library keeps those that the server looks up.)
-strip --strip-unneeded "$main/usr/bin/rowcall" "$main/usr/bin/rowcalld" "$udf/usr/lib/rowcall/"*.so
+strip --strip-unneeded "$main/usr/bin/rowcall" "$main/usr/bin/rowcalld" "$main/usr/libexec/rowcall/plugin/"*.so "$udf/usr/lib/rowcall/"*.so
 
 # What the programs need of which packages, in dpkg's own words.
 depends() {
@@ -69,7 +69,7 @@ pack() {
 }
 
 # All compute first: a failure within a command's arguments would go unnoticed.
-of_programs=$(depends "$main/usr/bin/rowcall" "$main/usr/bin/rowcalld")
+of_programs=$(depends "$main/usr/bin/rowcall" "$main/usr/bin/rowcalld" "$main/usr/libexec/rowcall/plugin/"*.so)
 of_library=$(depends "$udf/usr/lib/rowcall/"*.so)
 [ -n "$of_programs" ] && [ -n "$of_library" ]
 pack "$main" "$of_programs"

@@ -25,7 +25,7 @@ fi
 mirror=${site% *} release=${site#* }
 
 # What the packages depend on, so that installing them needs no network; in their small forms.
-needed='libmariadb3 systemd-standalone-sysusers systemd-standalone-tmpfiles'
+needed='libssl3 zlib1g systemd-standalone-sysusers systemd-standalone-tmpfiles'
 server='mariadb-server-core mariadb-client-core'
 rm -rf root.new
 debootstrap --variant=minbase --include="$(echo $needed $server | tr ' ' ,)" "$release" "$PWD/root.new" "$mirror" >log ||

@@ -9,6 +9,7 @@
 
 mod error;
 mod options;
+mod places;
 mod session;
 
 pub use error::Error;
@@ -91,6 +92,16 @@ impl Connection {
         if !*LIBRARY {
             return Err(Error::own("the client library cannot be initialised"));
         }
+        let error = match Connection::connect_to(options) {
+            Err(error) => error,
+            connected => return connected,
+        };
+        let mut others = places::other_sockets(options, &error).into_iter();
+        let connect = |socket| Connection::connect_to(&Options { socket: Some(socket), ..options.clone() });
+        others.find_map(|socket| connect(socket).ok()).ok_or(error)
+    }
+
+    fn connect_to(options: &Options) -> Result<Connection, Error> {
         // SAFETY: null asks for a new one.
         let raw = NonNull::new(unsafe { sys::mysql_init(ptr::null_mut()) });
         let mut connection = Connection { raw: raw.ok_or_else(|| Error::own("out of memory"))? };
@@ -111,6 +122,9 @@ impl Connection {
 
     fn prepare(&mut self, options: &Options) -> Result<(), Error> {
         set_option!(self, MYSQL_SET_CHARSET_NAME, c"utf8mb4".as_ptr());
+        if let Some(folder) = &*places::PLUGINS {
+            set_option!(self, MYSQL_PLUGIN_DIR, folder.as_ptr());
+        }
         if options.option_files != OptionFiles::None {
             set_option!(self, MYSQL_READ_DEFAULT_GROUP, OPTION_GROUP.as_ptr());
         }

@@ -12,7 +12,8 @@ pub struct Options {
     pub host: Option<String>,
     /// TCP port.
     pub port: Option<u16>,
-    /// Unix socket; wins over host and port.
+    /// Unix socket; wins over host and port. Where neither it nor a host is named, and nobody is at the
+    /// library's own default, the other places are tried where servers put theirs.
     pub socket: Option<PathBuf>,
     /// Account.
     pub user: Option<String>,

@@ -30,6 +30,7 @@ mod configuration;
 mod consumers;
 mod consumers_cli;
 mod containers;
+mod distribution;
 mod doctor;
 mod doors;
 mod editions;
