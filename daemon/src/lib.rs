@@ -11,6 +11,7 @@ mod drain;
 pub mod fuzz;
 mod http;
 mod listener;
+pub mod log;
 mod mail;
 mod mailbox;
 mod monitor;

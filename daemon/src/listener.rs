@@ -333,4 +333,15 @@ mod tests {
         check(96, 65_536, 0, (96, 0));
         check(0, 10, 10, (0, 0));
     }
+
+    /// With the defaults, the unit gives cause for no warning.
+    #[test]
+    fn the_unit_has_room_for_the_default_connections() {
+        let unit = include_str!("../../dist/rowcalld.service");
+        let limit = unit.lines().find_map(|line| line.strip_prefix("LimitNOFILE="));
+        let limit: usize = limit.and_then(|limit| limit.parse().ok()).unwrap();
+        let Config { max_connections, max_http_connections, .. } = Config::default();
+        let shared = share(limit - OTHER_DESCRIPTORS, max_connections, max_http_connections);
+        assert_eq!(shared, (max_connections, max_http_connections));
+    }
 }

@@ -4,9 +4,8 @@
 use clap::Parser;
 use nix::errno::Errno;
 use rowcalld::config::{Config, EXAMPLE, Flags};
-use rowcalld::{Daemon, Passed, Signals};
+use rowcalld::{Daemon, Passed, Signals, log};
 use std::process::ExitCode;
-use tracing_appender::non_blocking::WorkerGuard;
 
 /// Wrong flags or configuration; the number clap uses too.
 const EXIT_WRONG: u8 = 2;
@@ -22,13 +21,13 @@ fn main() -> ExitCode {
     let (passed, config) = match passed.and_then(|passed| Ok((passed, config?))) {
         Ok(both) => both,
         Err(wrong) => {
-            eprintln!("rowcalld: {wrong}");
+            log::complain(&wrong);
             return ExitCode::from(EXIT_WRONG);
         }
     };
     // Before any thread is started: threads inherit which signals are blocked.
     let signals = Signals::new();
-    let _log = start_log(&config);
+    let _log = log::start(config.log.0);
     match serve(config, flags, signals, passed) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -48,17 +47,4 @@ fn serve(
     let signals = signals.map_err(|errno| format!("cannot receive signals: {errno}"))?;
     let mut daemon = Daemon::new(config, flags, signals, passed)?;
     daemon.run().map_err(|errno| format!("cannot wait for events: {errno}"))
-}
-
-/// Lines on stderr, written by a thread of their own: whoever reads them may be slow, and the loop
-/// never waits. The guard writes the last of them when it is dropped.
-fn start_log(config: &Config) -> WorkerGuard {
-    let (stderr, guard) = tracing_appender::non_blocking(std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_writer(stderr)
-        .with_max_level(config.log.0)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
-    guard
 }

@@ -1,9 +1,12 @@
 //! rowcalld's flags, environment and file; what is wrong is refused at start with its place.
 
 use harness::{Child, Daemon, Terminal};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs;
+use std::io::Seek;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -245,4 +248,51 @@ fn less_is_logged_if_less_is_wanted() {
     assert_eq!(start(&["--log", "error"], "trace"), "");
     assert_eq!(start(&[], "warn"), "");
     assert!(start(&["--log", "info"], "error").contains("INFO rowcalld starts version="));
+}
+
+/// The journal stamps lines itself and takes their priority from a number in front.
+#[test]
+fn lines_for_the_journal_have_a_priority_and_no_time() {
+    let folder = harness::folder();
+    let path = folder.path().join("journal");
+    let journal = fs::File::create(&path).unwrap();
+    let stream = |is_ours: bool| {
+        let file = journal.metadata().unwrap();
+        format!("{}:{}", file.dev(), file.ino() + u64::from(!is_ours))
+    };
+    let said = |stream: String, arguments: &[&str]| {
+        journal.set_len(0).unwrap();
+        (&journal).rewind().unwrap();
+        let mut command = Daemon::command();
+        command.arg("--socket").arg(folder.path().join("rowcall.sock")).args(NO_TCP).args(arguments);
+        let mut child =
+            command.env("JOURNAL_STREAM", stream).stderr(journal.try_clone().unwrap()).spawn().unwrap();
+        harness::eventually("it listens or has ended", || {
+            let said = fs::read_to_string(&path).unwrap();
+            let is_over = child.try_wait().unwrap().is_some();
+            (is_over || said.contains("listening")).then_some(())
+        });
+        // It may have ended by itself.
+        let _ = kill(Pid::from_raw(child.id() as i32), Signal::SIGTERM);
+        child.wait().unwrap();
+        fs::read_to_string(&path).unwrap()
+    };
+    let settings = file(folder.path(), "max_connections = 10\nsocket_group = \"no-such-group\"");
+    // As many as any limit of open files allows.
+    let few = folder.path().join("few.toml");
+    fs::write(&few, "max_connections = 10").unwrap();
+    let few = ["--config", few.to_str().unwrap()];
+    let lines = said(stream(true), &few);
+    assert!(lines.lines().all(|line| line.starts_with("<6>")), "{lines}");
+    assert!(
+        lines.contains("<6>listening transport=\"unix\"") && lines.contains("<6>left in_msgs=0"),
+        "{lines}"
+    );
+    let refused = said(stream(true), &["--config", &settings]);
+    assert!(refused.contains("\n<3>socket_group = \"no-such-group\""), "{refused}");
+    let wrong = said(stream(true), &["--config", "/no/such/file"]);
+    assert!(wrong.starts_with("<3>rowcalld: cannot read the configuration file"), "{wrong}");
+    // Someone has put a file in its place.
+    let elsewhere = said(stream(false), &few);
+    assert!(elsewhere.starts_with("20") && elsewhere.contains("Z  INFO listening"), "{elsewhere}");
 }
