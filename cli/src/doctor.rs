@@ -14,9 +14,11 @@ mod round_trip;
 mod settings;
 mod socket;
 mod triggers;
+mod unit;
 
 use crate::address::{DAEMON, DaemonUrl};
 use crate::failure::Failure;
+use crate::monitor::HttpUrl;
 use crate::output::{self, Color, Style};
 use crate::server::{HEADING, ServerArgs};
 use clap::Args;
@@ -74,6 +76,9 @@ pub(crate) struct Doctor {
     #[command(flatten, next_help_heading = DAEMON)]
     daemon: DaemonUrl,
 
+    #[command(flatten)]
+    http: HttpUrl,
+
     #[command(flatten, next_help_heading = HEADING)]
     server: ServerArgs,
 }
@@ -81,7 +86,7 @@ pub(crate) struct Doctor {
 impl Doctor {
     pub(crate) fn run(self, json: bool) -> Result<(), Failure> {
         let style = Style::new(json, self.color);
-        let mut patient = Patient::new(&self.server, self.daemon.into())?;
+        let mut patient = Patient::new(&self.server, self.daemon.into(), self.http)?;
         let mut worst = Vec::new();
         for (name, check) in CHECKS {
             let findings = check(&mut patient).unwrap_or_else(|trouble| vec![trouble.into()]);

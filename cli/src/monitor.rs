@@ -71,6 +71,17 @@ impl Monitor {
         Ok(Monitor { url, authorization: authorization(&login), agent: config.into() })
     }
 
+    /// Why the daemon does not read the outbox of a server whose outbox nobody reads, if it can be asked.
+    pub(crate) fn why_unread(http: &HttpUrl, daemon: &DaemonArgs) -> Option<String> {
+        let varz = Monitor::new(http, daemon).ok()?.page("/varz").ok()?;
+        let outbox = varz.get("outbox")?;
+        Some(match outbox["state"].as_str() {
+            None => "it runs without `outbox`, in instant mode alone".to_owned(),
+            Some("reading" | "standing_by") => "its `outbox` names another server".to_owned(),
+            Some(state) => outbox["why"].as_str().unwrap_or(state).to_owned(),
+        })
+    }
+
     /// A page, as JSON.
     pub(crate) fn page(&self, path: &str) -> Result<Value, Failure> {
         self.page_if_there(path)?.ok_or_else(|| {

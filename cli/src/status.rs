@@ -1,8 +1,10 @@
 //! `rowcall status`: how the outbox and the consumers do, and whether a daemon looks after them. What
 //! the functions inside the server have done says rowcall_status(), in SQL.
 
+use crate::address::{DAEMON, DaemonUrl};
 use crate::consumer::{self, count, oldest, yes};
 use crate::failure::Failure;
+use crate::monitor::{HttpUrl, Monitor};
 use crate::output;
 use crate::server::{HEADING, ServerArgs};
 use crate::span;
@@ -20,11 +22,18 @@ Examples:
 
 pending: events that wait; oldest: since when the first of them does; unacked:
 of them, delivered and not settled; settled, parked, dropped: ever since.
-The account needs SELECT on rowcall.*";
+The account needs SELECT on rowcall.* If no daemon reads, rowcalld is asked over
+HTTP why.";
 
 #[derive(Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Status {
+    #[command(flatten, next_help_heading = DAEMON)]
+    daemon: DaemonUrl,
+
+    #[command(flatten)]
+    http: HttpUrl,
+
     #[command(flatten, next_help_heading = HEADING)]
     server: ServerArgs,
 }
@@ -63,18 +72,28 @@ impl Status {
         let rows = consumers.iter().chain([outbox]);
         let age = rows.filter_map(|row| row.number("refreshed_age_s")).max();
         let is_fresh = age.is_some_and(|age| age <= FRESH_S);
+        let why = if is_read { None } else { Monitor::why_unread(&self.http, &self.daemon.into()) };
         if json {
             let consumers: Vec<Value> = consumers.iter().map(|row| row.json().into()).collect();
             let outbox = outbox.json();
             return output::line(
-                &json!({ "daemon": is_read, "fresh": is_fresh, "outbox": outbox, "consumers": consumers })
-                    .to_string(),
+                &json!({
+                    "daemon": is_read,
+                    "why": why,
+                    "fresh": is_fresh,
+                    "outbox": outbox,
+                    "consumers": consumers,
+                })
+                .to_string(),
             );
         }
         output::line(match is_read {
             true => "A daemon reads.",
             false => "No daemon reads: events wait, and nothing is delivered.",
         })?;
+        if let Some(why) = why {
+            output::line(&format!("rowcalld says: {why}"))?;
+        }
         match age {
             None => output::line("No daemon has written numbers yet.")?,
             Some(age) if !is_fresh => {

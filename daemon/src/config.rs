@@ -98,7 +98,8 @@ pub struct Config {
     pub http_cors_origins: Vec<String>,
     /// HTTP connections at a time.
     pub max_http_connections: usize,
-    /// The option file for the connection that reads the outbox; without one, nothing reads it.
+    /// The option file for the connection that reads the outbox; without one, nothing reads it. It is opened when
+    /// it is needed (outbox/option_file.rs): instant mode goes on without it.
     pub outbox: OptionFile,
     /// The file that says who may log in and what they may do; without one, nobody has to.
     pub users: OptionFile,
@@ -274,11 +275,6 @@ impl Config {
     fn check(&self) -> Result<(), Wrong> {
         if self.socket.0.is_none() && self.listen.0.is_none() {
             return Err(Wrong("socket and listen are both \"none\": nobody could connect".into()));
-        }
-        if let Some(path) = &self.outbox.0
-            && let Err(error) = std::fs::File::open(path)
-        {
-            return Err(Wrong(format!("outbox = \"{}\": cannot read it: {error}", path.display())));
         }
         Ok(())
     }

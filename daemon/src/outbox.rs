@@ -5,10 +5,12 @@
 
 mod clerk;
 mod desk;
+mod dial;
 mod event;
 mod found;
 mod held;
 mod ledger;
+mod option_file;
 mod portion;
 mod reader;
 mod receipt;
@@ -16,6 +18,7 @@ mod sabotage;
 mod server;
 mod statements;
 mod transaction;
+mod trouble;
 mod window;
 mod workers;
 
@@ -28,15 +31,14 @@ use crate::{Daemon, Handler, Timer};
 use clerk::Clerk;
 pub(crate) use desk::{After, Inquiry, Parked, Recalled, Told};
 use desk::{Desk, News, Phase, Question, Recall};
+use dial::Dial;
 use event::Event;
 use reader::Reader;
 use receipt::Receipt;
 pub(crate) use receipt::{consumer_of, delivery_subject};
-use rowcall_mysql::{OptionFiles, Options};
 use rowcall_wire::Message;
 use rowcall_wire::rule::Rule;
 use sabotage::Sabotage;
-use server::{CLERK, READER};
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -56,15 +58,6 @@ pub(crate) const READING: Duration = Duration::from_secs(1);
 /// A batch is at most this part of what a subscriber may be owed: one who is owed half can be given
 /// another batch without being cut off.
 const BATCH_PART: usize = 4;
-
-/// How long connecting to the server may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long the server may take for an answer. Longer than any statement of ours waits for a lock.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The same for the clerk: whoever asks waits no longer than for 10 seconds.
-const CLERK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The loop's end of committed mode.
 pub(crate) struct Outbox {
@@ -102,24 +95,14 @@ impl Outbox {
         let desk = Desk::new().map_err(|errno| format!("cannot make an eventfd: {errno}"))?;
         desk.set_rule(rule);
         let desk = Arc::new(desk);
-        let options = Options {
-            // Some statements of several tables want a database to be chosen, whatever they name.
-            database: Some("rowcall".into()),
-            option_files: OptionFiles::Only(option_file.to_owned()),
-            connect_timeout: Some(CONNECT_TIMEOUT),
-            read_timeout: Some(READ_TIMEOUT),
-            session: Some(READER),
-            ..Options::default()
-        };
+        let dial = Arc::new(Dial::new(option_file.to_owned()));
         let cannot = |error| format!("cannot start a thread: {error}");
-        let clerk_options =
-            Options { read_timeout: Some(CLERK_TIMEOUT), session: Some(CLERK), ..options.clone() };
-        let clerk = Clerk { desk: Arc::clone(&desk), options: clerk_options };
+        let clerk = Clerk { desk: Arc::clone(&desk), dial: Arc::clone(&dial) };
         thread::Builder::new().name("clerk".into()).spawn(move || clerk.run()).map_err(cannot)?;
         let (portion, sabotage) = (Cell::default(), Sabotage::asked());
         let reader = Reader {
             desk: Arc::clone(&desk),
-            options,
+            dial,
             max_payload,
             batch_max,
             portion,

@@ -51,6 +51,7 @@ mod official_client;
 mod official_clients;
 mod old_server;
 mod operations;
+mod outbox_file;
 mod pace;
 mod packages;
 mod page;

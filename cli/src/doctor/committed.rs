@@ -2,6 +2,8 @@
 
 use super::finding::{Finding, Trouble};
 use super::patient::Patient;
+use super::unit;
+use crate::monitor::Monitor;
 use crate::output::events;
 use crate::schema;
 use crate::span;
@@ -67,10 +69,7 @@ pub(super) fn reader(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
         number(patient.value("SELECT COUNT(*) FROM (SELECT 1 FROM rowcall.outbox LIMIT 100000) AS o")?);
     let waiting = events(waiting.unwrap_or_default());
     if !schema::is_read(patient.sql())? {
-        return Ok(vec![Finding::fault(
-            format!("no daemon reads the outbox: {waiting} in it, and nothing is delivered."),
-            "rowcalld --outbox FILE, or `outbox` in its configuration; `rowcall install --outbox FILE` writes the file.",
-        )]);
+        return Ok(vec![unread(patient, &waiting)]);
     }
     let age = patient.value(
         "SELECT GREATEST(TIMESTAMPDIFF(SECOND, refreshed_at, NOW(6)), 0) FROM rowcall.status WHERE consumer = ''",
@@ -88,6 +87,17 @@ pub(super) fn reader(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
     }];
     findings.extend(parked(patient).unwrap_or_else(|trouble| Some(trouble.into())));
     Ok(findings)
+}
+
+/// Why no daemon reads, as far as the daemon and systemd say.
+fn unread(patient: &Patient, waiting: &str) -> Finding {
+    let why = Monitor::why_unread(&patient.http, &patient.daemon);
+    let why = why.map(|why| format!(" rowcalld says: {why}")).unwrap_or_default();
+    let found = format!("no daemon reads the outbox: {waiting} in it, and nothing is delivered.{why}");
+    let advice = "rowcalld --outbox FILE, or `outbox` in its configuration; `rowcall install --outbox FILE` writes the \
+                  file, which the daemon's account must be able to read; it looks again every two seconds.";
+    let unit = unit::told().map(|told| format!(" {told}")).unwrap_or_default();
+    Finding::fault(found, format!("{advice}{unit}"))
 }
 
 /// There may be millions, which nobody wants counted.

@@ -5,6 +5,7 @@ use super::process::{self, Process};
 use super::settings::Settings;
 use crate::address::DaemonArgs;
 use crate::failure::Failure;
+use crate::monitor::HttpUrl;
 use crate::server::ServerArgs;
 use rowcall_mysql::{Connection, Options, Session};
 use serde_json::Value;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub(crate) struct Patient {
     pub(crate) daemon: DaemonArgs,
+    pub(crate) http: HttpUrl,
     pub(crate) settings: Settings,
     /// Both ends of the connection are on this machine.
     pub(crate) is_local: bool,
@@ -22,7 +24,7 @@ pub(crate) struct Patient {
 }
 
 impl Patient {
-    pub(crate) fn new(server: &ServerArgs, daemon: DaemonArgs) -> Result<Patient, Failure> {
+    pub(crate) fn new(server: &ServerArgs, daemon: DaemonArgs, http: HttpUrl) -> Result<Patient, Failure> {
         let session = Session { lock_wait: LOCK_WAIT, ..Session::default() };
         let options = Options { session: Some(session), ..server.options()? };
         let mut sql = connect(&options)?;
@@ -35,7 +37,7 @@ impl Patient {
             None => Err("run this on its machine, through its Unix socket (-S)".into()),
         };
         let is_local = socket.is_some();
-        Ok(Patient { daemon, settings, is_local, process, options, sql })
+        Ok(Patient { daemon, http, settings, is_local, process, options, sql })
     }
 
     /// The server's process, where it can be seen from here.

@@ -5,8 +5,10 @@ use super::committed;
 use super::finding::{Finding, Level, Trouble};
 use super::functions;
 use super::patient::Patient;
+use super::unit;
 use crate::client::Client;
 use crate::echo;
+use crate::failure::Failure;
 use crate::random;
 use rowcall_mysql::{Connection, Error, quoted};
 use rowcall_wire::subject;
@@ -35,7 +37,7 @@ pub(super) fn daemon(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
         Err(failure) if failure.to_string().contains("Authorization") => {
             return Ok(vec![Finding::unseen(format!("it wants to know who asks: {failure}"), LOGIN)]);
         }
-        Err(failure) => return Ok(vec![Finding::failure(&failure)]),
+        Err(failure) => return Ok(vec![away(&failure)]),
     };
     Ok(vec![match client.daemon_version() {
         Some(version) => functions::versions(
@@ -48,6 +50,12 @@ pub(super) fn daemon(patient: &mut Patient) -> Result<Vec<Finding>, Trouble> {
             "Committed mode, rowcall_submit and rowcall_result need rowcalld.",
         ),
     }])
+}
+
+/// It cannot be reached; systemd may know more.
+fn away(failure: &Failure) -> Finding {
+    let Finding { found, advice, .. } = Finding::failure(failure);
+    Finding::fault(found, format!("{advice} {}", unit::told().unwrap_or_default()).trim())
 }
 
 /// Times what SQL does, while a thread answers.

@@ -6,9 +6,11 @@
 //! not the reader's connection, so that a lock which a question waits for keeps no event waiting.
 
 use super::desk::{Desk, Inquiry, News, Parked, Question, STAMP, Told};
+use super::dial::Dial;
 use super::ledger::{number, text};
 use super::server::{Settings, prepare};
-use rowcall_mysql::{Connection, Error, Options, Row as Values};
+use super::trouble::Trouble;
+use rowcall_mysql::{Connection, Error, Row as Values};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,7 +37,7 @@ const NUMBERS: [&str; 7] = ["pending", "unacked", "delivered", "redelivered", "s
 /// What the thread works with.
 pub(super) struct Clerk {
     pub(super) desk: Arc<Desk>,
-    pub(super) options: Options,
+    pub(super) dial: Arc<Dial>,
 }
 
 /// A connection, and the reader's epoch in which it was made.
@@ -73,7 +75,7 @@ impl Clerk {
         self.desk.tell(News::Told { client: question.client, number: question.number, answer });
     }
 
-    fn ask(&self, open: &mut Open, question: &Question) -> Result<Told, Error> {
+    fn ask(&self, open: &mut Open, question: &Question) -> Result<Told, Trouble> {
         let epoch = self.desk.epoch();
         // Where the reader has connected anew, it may be another server.
         let connection = match open.take().filter(|(since, _)| *since == epoch) {
@@ -82,8 +84,8 @@ impl Clerk {
         };
         let connection = &mut open.insert((epoch, connection)).1;
         match &question.inquiry {
-            Inquiry::State => state(connection).map(Told::State),
-            Inquiry::List => list(connection),
+            Inquiry::State => Ok(Told::State(state(connection)?)),
+            Inquiry::List => Ok(list(connection)?),
             Inquiry::Retry(parked) | Inquiry::Drop(parked) => {
                 let it = condition(parked);
                 let rows = connection.query(format!("SELECT subject FROM rowcall.parked WHERE {it}"))?.rows;
@@ -92,15 +94,15 @@ impl Clerk {
                 match &question.inquiry {
                     _ if rows.is_empty() => Ok(Told::Done(0)),
                     _ if !rows.iter().all(may_see) => Ok(Told::Forbidden),
-                    Inquiry::Drop(_) => drop_parked(connection, &it).map(Told::Done),
-                    _ => ask_for_retry(connection, parked, &it).map(Told::Done),
+                    Inquiry::Drop(_) => Ok(Told::Done(drop_parked(connection, &it)?)),
+                    _ => Ok(Told::Done(ask_for_retry(connection, parked, &it)?)),
                 }
             }
         }
     }
 
-    fn connect(&self) -> Result<Connection, Error> {
-        let mut connection = Connection::connect(&self.options)?;
+    fn connect(&self) -> Result<Connection, Trouble> {
+        let mut connection = self.dial.connect_clerk()?;
         prepare(&mut connection)?;
         Ok(connection)
     }

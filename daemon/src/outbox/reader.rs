@@ -3,6 +3,7 @@
 //! is in the table was not handed on: there is no cursor, and nothing to remember.
 
 use super::desk::{Desk, News, Phase, Woken};
+use super::dial::Dial;
 use super::event::Event;
 use super::found::{Flawed, Found};
 use super::held::Held;
@@ -15,7 +16,8 @@ use super::server::{
 };
 use super::statements;
 use super::transaction::{all_at_once, in_transaction};
-use rowcall_mysql::{Connection, Error, Options};
+use super::trouble::Trouble;
+use rowcall_mysql::{Connection, Error};
 use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -41,7 +43,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// What the thread works with.
 pub(super) struct Reader {
     pub(super) desk: Arc<Desk>,
-    pub(super) options: Options,
+    pub(super) dial: Arc<Dial>,
     /// The largest message that may be handed on.
     pub(super) max_payload: usize,
     /// Bytes that may be handed on at a time.
@@ -52,20 +54,6 @@ pub(super) struct Reader {
     pub(super) looked: Cell<Option<Instant>>,
     /// Nothing, but in tests.
     pub(super) sabotage: Sabotage,
-}
-
-/// Why the reader cannot go on with a connection.
-pub(super) enum Trouble {
-    /// The server or the way to it.
-    Sql(Error),
-    /// The server is not one to read from.
-    Refused(String),
-}
-
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        Trouble::Sql(error)
-    }
 }
 
 /// The work with one connection.
@@ -103,7 +91,7 @@ impl Reader {
 
     /// Everything with one connection, which ends when the daemon leaves.
     fn serve(&self, pause: &mut Duration) -> Result<(), Trouble> {
-        let mut connection = Connection::connect(&self.options)?;
+        let mut connection = self.dial.connect()?;
         let logs_statements = prepare(&mut connection)?;
         check(&mut connection)?;
         if !self.become_the_reader(&mut connection)? {
@@ -378,10 +366,7 @@ impl Reader {
     }
 
     fn tell(&self, trouble: Trouble) {
-        self.say(Phase::Waiting(match trouble {
-            Trouble::Sql(error) => error.to_string(),
-            Trouble::Refused(why) => why,
-        }));
+        self.say(Phase::Waiting(trouble.to_string()));
     }
 
     /// Logs what is new, and nothing twice.

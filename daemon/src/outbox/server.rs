@@ -1,8 +1,8 @@
 //! What the reader asks of a server before it reads, and what it tells the administrator of it. Why it
 //! must be so stands in statements.rs.
 
-use super::reader::Trouble;
 use super::statements;
+use super::trouble::Trouble;
 use rowcall_mysql::{Connection, Error, Isolation, Row, Session};
 use serde_json::{Value, json};
 use std::time::Duration;
