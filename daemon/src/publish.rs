@@ -93,7 +93,10 @@ impl Daemon {
     /// Owes the message to everyone who subscribes to its subject, counts it if nobody does, and says
     /// whether anyone does. It comes from a client, or from the outbox.
     pub(crate) fn publish(&mut self, from: Option<Key>, message: &Message<'_>) -> bool {
-        let heard = self.route(from, message);
+        let heard = match from {
+            Some(from) if headers::is_trace_only(message.headers()) => self.withhold(from, message),
+            _ => self.route(from, message),
+        };
         if !heard {
             self.stats.unheard += 1;
             if let (Some(from), Some(inbox)) = (from, message.reply) {
@@ -101,6 +104,23 @@ impl Daemon {
             }
         }
         heard
+    }
+
+    /// Delivers a message to nobody: it is sent to be traced only, which nobody does here. Says whether
+    /// anyone would have taken it, as if it were delivered.
+    fn withhold(&mut self, from: Key, message: &Message<'_>) -> bool {
+        self.stats.trace_only += 1;
+        let matches = self.subjects.matches(message.subject);
+        let mut all = matches.plain.iter().chain(matches.groups.iter().flatten());
+        all.any(|&to| self.would_take(from, to, message))
+    }
+
+    fn would_take(&self, from: Key, to: Key, message: &Message<'_>) -> bool {
+        let Some(subscription) = self.subscriptions.get(to) else { return false };
+        let Some(client) = self.clients.get(subscription.client) else { return false };
+        client.is_open()
+            && (subscription.client != from || client.wants.echo)
+            && client.standing.rights().is_some_and(|rights| rights.may_receive(message.subject))
     }
 
     /// The same without counting.

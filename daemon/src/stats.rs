@@ -22,6 +22,8 @@ pub struct Stats {
     pub unheard: u64,
     /// How often a publisher had to wait for a reader.
     pub held: u64,
+    /// Messages that came to be traced and not to be delivered; nothing traces here, and nobody got them.
+    pub trace_only: u64,
     /// Requests answered with "no responders". They are among the unheard.
     pub no_responders: u64,
     /// Bytes that subscribers were still owed when their connections ended.
@@ -56,6 +58,7 @@ impl Stats {
             out_bytes: 0,
             unheard: 0,
             held: 0,
+            trace_only: 0,
             no_responders: 0,
             lost_bytes: 0,
             logins: 0,

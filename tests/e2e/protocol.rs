@@ -9,6 +9,7 @@ mod malformed;
 mod ours;
 mod random;
 mod subscribe;
+mod tracing;
 
 use harness::nats_server::NatsServer;
 use harness::websocket::WebSocket;

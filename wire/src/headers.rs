@@ -28,6 +28,13 @@ pub const ACK_WAIT_USUAL: Duration = Duration::from_secs(30);
 /// value says why, in the word that SQL is told.
 pub const NO_REPLY: &str = "Rowcall-No-Reply";
 
+/// The header that says that a message is to be traced and not delivered.
+const TRACE_ONLY: &str = "Nats-Trace-Only";
+/// The header beside it: the subject on which servers report the message's way.
+const TRACE_DEST: &str = "Nats-Trace-Dest";
+/// The value of [`TRACE_DEST`] by which servers keep what they have traced from being traced again.
+const TRACE_DISABLED: &[u8] = b"trace disabled";
+
 /// Appends a block with these headers to `out` and says how long it is. Names and values must be
 /// [valid](valid_name).
 pub fn block<'a>(out: &mut Vec<u8>, headers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> usize {
@@ -74,6 +81,15 @@ pub fn value<'a>(block: &'a [u8], name: &str) -> Option<&'a [u8]> {
     pairs(block).find(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
 }
 
+/// Whether a message with this block is to be traced and not delivered, as nats-server 2.15.1 reads it: both
+/// headers in exactly their case, the first of each name, and somewhere to report to.
+pub fn is_trace_only(block: &[u8]) -> bool {
+    let first = |name: &str| pairs(block).find(|(it, _)| *it == name.as_bytes()).map(|(_, value)| value);
+    let yes = |value: &[u8]| [&b"1"[..], b"true", b"on"].iter().any(|yes| yes.eq_ignore_ascii_case(value));
+    first(TRACE_ONLY).is_some_and(yes)
+        && first(TRACE_DEST).is_some_and(|dest| !dest.is_empty() && dest != TRACE_DISABLED)
+}
+
 /// The lines of a block without their ends; `None` for bytes that are no block.
 fn lines(block: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     block.starts_with(VERSION).then(|| block.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_end))
@@ -102,6 +118,15 @@ mod tests {
         assert_eq!(status(b"NATS/1.0 408 Request Timeout\r\n\r\n"), Some(408));
         assert_eq!(status(b"NATS/1.0 x\r\n\r\n"), None);
         assert_eq!(status(b"nothing of the kind"), None);
+    }
+
+    #[test]
+    fn what_is_only_to_be_traced_says_so_twice() {
+        let block = |headers: &str| format!("NATS/1.0\r\n{headers}\r\n").into_bytes();
+        assert!(is_trace_only(&block("Nats-Trace-Only: True\r\nNats-Trace-Dest: a\r\n")));
+        assert!(!is_trace_only(&block("Nats-Trace-Only: true\r\n")) && !is_trace_only(b""));
+        assert!(!is_trace_only(&block("nats-trace-only: true\r\nNats-Trace-Dest: a\r\n")));
+        assert!(!is_trace_only(&block("Nats-Trace-Only: true\r\nNats-Trace-Dest: trace disabled\r\n")));
     }
 
     #[test]

@@ -88,6 +88,11 @@ fn daemon(seen: &Snapshot<'_>) -> Vec<Metric> {
         counter("rowcalld_sent_bytes", "Their headers and payloads", stats.out_bytes as f64),
         counter("rowcalld_messages_unheard", "Messages that no subscription took", stats.unheard as f64),
         counter(
+            "rowcalld_messages_trace_only",
+            "Messages to be traced only, which nobody got",
+            stats.trace_only as f64,
+        ),
+        counter(
             "rowcalld_requests_without_responders",
             "Requests answered with \"no responders\"",
             stats.no_responders as f64,

@@ -68,6 +68,7 @@ fn counters(seen: &Snapshot<'_>) -> Value {
         "slow_consumers": stats.slow_consumers(),
         "publishers_held": stats.held,
         "unheard_msgs": stats.unheard,
+        "trace_only_msgs": stats.trace_only,
         "no_responders": stats.no_responders,
         "pending_bytes": seen.pending_bytes,
         "lost_bytes": stats.lost_bytes,
