@@ -40,7 +40,7 @@ export class State {
     this.#compareClocks(asked, Date.now(), Date.parse(varz.now));
     const rate = this.#rates(varz);
     if (rate) this.rates.push([rate.published, rate.delivered]);
-    byId('about').textContent = `rowcalld ${varz.version} · ${varz.server_name} · up ${varz.uptime}`;
+    byId('about').textContent = `rowcalld ${varz.rowcall_version} · ${varz.server_name} · up ${varz.uptime}`;
     this.#tiles(varz);
     drops(varz, this.functions);
     this.outbox = varz.outbox;

@@ -47,12 +47,7 @@ impl Daemon {
         let info = Info {
             server_id: self.server_id.clone(),
             server_name: self.config.server_name.clone(),
-            version: format!(
-                "{}{}{}",
-                rowcall_wire::PROTOCOL_VERSION,
-                rowcall_wire::VERSION_TAG,
-                env!("CARGO_PKG_VERSION")
-            ),
+            version: nats_version(),
             proto: 1,
             go: "rust".into(),
             host,
@@ -272,6 +267,13 @@ impl Client {
         said(&mut self.lang, &connect.lang);
         said(&mut self.version, &connect.version);
     }
+}
+
+/// The version under NATS's own name, wherever that stands: the protocol's, by which clients compare features,
+/// and ours behind it.
+pub(crate) fn nats_version() -> String {
+    use rowcall_wire::{PROTOCOL_VERSION, VERSION_TAG};
+    format!("{PROTOCOL_VERSION}{VERSION_TAG}{}", env!("CARGO_PKG_VERSION"))
 }
 
 /// A client that chose its sids to collide would slow down nobody but itself, so the hash needs no

@@ -172,7 +172,10 @@ impl Board<'_> {
         let text = |name: &str| visible(self.now.varz[name].as_str().unwrap_or("?").as_bytes());
         let outbox = self.now.varz["outbox"]["state"].as_str().unwrap_or("not read here");
         let outbox = visible(self.now.trouble.as_deref().unwrap_or(outbox).as_bytes());
-        let [version, uptime] = ["version", "uptime"].map(text);
+        // A daemon of before had its own version under NATS's name.
+        let version =
+            if self.now.varz["rowcall_version"].is_string() { "rowcall_version" } else { "version" };
+        let [version, uptime] = [version, "uptime"].map(text);
         let [connections, subscriptions] = ["/connections", "/subscriptions"].map(number);
         let [waiting, kept] = ["/mailbox/waiting", "/mailbox/kept"].map(number);
         let owed = scaled(self.now.number("/pending_bytes") as f64);

@@ -100,11 +100,13 @@ pub(super) fn render(
         "cache_hit_rate": index.hits as f64 / index.lookups.max(1) as f64,
         "max_fanout": index.fanout_max,
         "avg_fanout": index.fanout as f64 / index.remembered.max(1) as f64,
+        // Of a list that was not asked for, as the reference has it.
+        "total": 0,
+        "offset": wanted.offset,
+        "limit": wanted.limit,
     });
     if let Some((total, shown)) = listed {
         json["total"] = total.into();
-        json["offset"] = wanted.offset.into();
-        json["limit"] = wanted.limit.into();
         json["subscriptions_list"] = shown.iter().map(Shown::to_json).collect();
     }
     format!("{json:#}\n")

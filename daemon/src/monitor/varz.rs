@@ -3,6 +3,7 @@
 
 use super::{Snapshot, span, stamp};
 use crate::config::HostPort;
+use crate::operations::nats_version;
 use serde_json::{Map, Value};
 
 /// The page.
@@ -20,7 +21,8 @@ fn identity(seen: &Snapshot<'_>) -> Value {
     serde_json::json!({
         "server_id": seen.server_id,
         "server_name": seen.config.server_name,
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": nats_version(),
+        "rowcall_version": env!("CARGO_PKG_VERSION"),
         "proto": 1,
         "host": host,
         "port": port,
