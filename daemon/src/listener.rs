@@ -2,16 +2,17 @@
 //! says is another file's business, and where sockets come from that are open already is activation.rs's. How
 //! the Unix socket is opened stands in listener/unix.rs.
 
+mod tcp;
 mod unix;
 
 use crate::activation::Passed;
-use crate::config::{Config, HostPort};
+use crate::config::Config;
 use crate::http::REFUSED_MAX;
 use crate::poll::{NOTHING, READ, Ready};
 use crate::slots::Key;
 use crate::{Daemon, Handler, Timer};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::socket::{Backlog, Shutdown, listen, setsockopt, shutdown, sockopt};
+use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
@@ -86,7 +87,7 @@ impl Peer {
 
     /// Whether it came by a way that only this machine has.
     pub(crate) fn is_near(self) -> bool {
-        self.addresses().is_none_or(|(_, local)| local.ip().to_canonical().is_loopback())
+        self.addresses().is_none_or(|(_, local)| local.ip().is_loopback())
     }
 }
 
@@ -151,7 +152,7 @@ impl Daemon {
         ] {
             let Some(address) = address else { continue };
             let how = how_listening(passed.is_some());
-            let socket = passed.map_or_else(|| open_tcp(&address), Ok).map_err(|error| {
+            let socket = passed.map_or_else(|| tcp::open(&address), Ok).map_err(|error| {
                 format!("cannot listen on {address} ({name}): {error}; is another server there?")
             })?;
             let local = socket.local_addr().map_err(|error| error.to_string())?;
@@ -289,7 +290,7 @@ impl Listener {
                 let (stream, peer) = socket.accept()?;
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
-                let local = stream.local_addr()?;
+                let (peer, local) = (tcp::canonical(peer), tcp::canonical(stream.local_addr()?));
                 let peer = match self.kind {
                     Kind::Nats => Peer::Tcp { peer, local },
                     Kind::Http => Peer::Http { peer, local },
@@ -308,15 +309,6 @@ impl Listener {
 
 fn how_listening(is_passed: bool) -> &'static str {
     if is_passed { "listening on what was passed" } else { "listening" }
-}
-
-fn open_tcp(address: &HostPort) -> io::Result<TcpListener> {
-    // The standard library sets SO_REUSEADDR: a restart does not wait for old connections.
-    let socket = TcpListener::bind(address.resolve()?.as_slice())?;
-    // It lets 128 wait at the door; of a crowd that comes at once, as after a restart, the rest
-    // would be asked to come back after a second.
-    listen(&socket, Backlog::MAXCONN)?;
-    Ok(socket)
 }
 
 #[cfg(test)]

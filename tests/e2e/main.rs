@@ -18,6 +18,7 @@ macro_rules! on_each_server {
 
 mod accounts;
 mod activation;
+mod addresses;
 mod argument_types;
 mod bad_days;
 mod bad_input;
