@@ -1,7 +1,7 @@
 //! Who may come in and what they may do: what the administrator has decided, as types. The file that
 //! says so is read in auth/file.rs; the rules stand in auth/permissions.rs and auth/replies.rs; logging
 //! in, in auth/login.rs; as whom a connection is here, in auth/standing.rs; where the daemon asks the
-//! rules, in auth/enforce.rs.
+//! rules, in auth/enforce.rs; what it tells someone of himself, in auth/user_info.rs.
 
 pub(crate) mod attempts;
 pub(crate) mod checker;
@@ -11,6 +11,7 @@ pub(crate) mod login;
 pub(crate) mod permissions;
 pub(crate) mod replies;
 mod standing;
+pub(crate) mod user_info;
 
 use permissions::Rights;
 use sha2::{Digest, Sha256};

@@ -100,6 +100,11 @@ impl Daemon {
         self.stats.started + self.now.saturating_duration_since(self.began)
     }
 
+    /// The same as text.
+    pub(crate) fn time_stamp(&self) -> String {
+        stamp(self.wall_clock())
+    }
+
     /// Those who came by HTTP are shown while they listen.
     fn connections(&self, query: &str) -> Page {
         let wanted = match connz::Wanted::from_query(query) {

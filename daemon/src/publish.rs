@@ -2,6 +2,7 @@
 //! here; the end of the turn writes to sockets.
 
 use crate::Daemon;
+use crate::auth::user_info;
 use crate::client::Client;
 use crate::http::Delivered;
 use crate::listener::Peer;
@@ -68,6 +69,11 @@ impl Daemon {
             return true;
         }
         let ticket = message.reply.filter(|_| local).and_then(mail::ticket_of);
+        if ticket.is_none() && message.subject == user_info::SUBJECT && message.reply.is_some() {
+            self.route(Some(from), message);
+            self.tell_user_info(from, message);
+            return true;
+        }
         if let Some(ticket) = ticket {
             self.open_letter(ticket);
         }

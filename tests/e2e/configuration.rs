@@ -76,6 +76,7 @@ fn what_is_wrong_in_the_file_is_refused_with_its_place() {
         ("log = \"loud\"", &["line 1", "expected error, warn, info, debug or trace", "loud"]),
         ("allow_remote = \"yes\"", &["line 1", "expected a boolean"]),
         ("listen =\n", &["line 1"]),
+        ("no_auth_user = \"alice\"", &["line 1", "unknown field `no_auth_user`"]),
         ("[nats]\nport = 4222\n", &["line 1", "nats"]),
     ] {
         let config = file(folder.path(), text);

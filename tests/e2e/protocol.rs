@@ -10,6 +10,8 @@ mod ours;
 mod random;
 mod subscribe;
 mod tracing;
+mod unspoken;
+mod user_info;
 
 use harness::nats_server::NatsServer;
 use harness::websocket::WebSocket;
@@ -286,7 +288,6 @@ fn nobody_answers_for_a_larger_server() {
         it.send("SUB in 1\r\n");
         for subject in [
             "$SYS.REQ.SERVER.PING",
-            "$SYS.REQ.USER.INFO",
             "$JS.API.INFO",
             "$JS.API.STREAM.NAMES",
             "$JS.API.STREAM.CREATE.orders",

@@ -63,11 +63,17 @@ fn enter(mut terminal: Terminal, name: &str) -> Terminal {
 }
 
 /// What someone says who has this name and the password that goes with it.
-fn connect(name: &str) -> String {
+pub(crate) fn connect(name: &str) -> String {
     format!(
         "CONNECT {{\"verbose\":false,\"pedantic\":false,\"headers\":true,\"no_responders\":true,\
          \"user\":\"{name}\",\"pass\":\"{name}{name}\"}}\r\n"
     )
+}
+
+/// The same users in the words of nats-server's configuration.
+pub(crate) fn theirs(users: &[User]) -> String {
+    let user = |user: &User| format!("{{user: {0}, password: \"{0}{0}\", {1}}}\n", user.name, user.theirs);
+    format!("authorization {{ users = [\n{}] }}", users.iter().map(user).collect::<String>())
 }
 
 /// Runs a script against rowcalld and nats-server with the same users. It is given a way to connect.
@@ -75,11 +81,7 @@ fn everywhere(users: &[User], script: impl Fn(&dyn Fn() -> Terminal)) {
     let folder = harness::folder();
     let daemon =
         Daemon::with_settings(folder.path(), &(write_users(folder.path(), &users_file(users)) + PATIENT));
-    let theirs: String = users
-        .iter()
-        .map(|user| format!("{{user: {0}, password: \"{0}{0}\", {1}}}\n", user.name, user.theirs))
-        .collect();
-    let reference = NatsServer::start(&format!("authorization {{ users = [\n{theirs}] }}"));
+    let reference = NatsServer::start(&theirs(users));
     eprintln!("-- nats-server");
     script(&|| reference.terminal());
     eprintln!("-- rowcalld");
