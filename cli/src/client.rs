@@ -8,7 +8,7 @@ use crate::interrupt::{Interrupt, Woken};
 use crate::stream::Stream;
 use rowcall_wire::handshake::{Connect, Info};
 use rowcall_wire::parse::{self, Limits, ServerOp, Step};
-use rowcall_wire::{CONTROL_LINE_MAX, Message, PAYLOAD_CEILING, VERSION_TAG, encode};
+use rowcall_wire::{Message, PAYLOAD_CEILING, SERVER_LINE_MAX, VERSION_TAG, encode};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How much a server may send in one operation.
-const LIMITS: Limits = Limits { control_line: 3 * CONTROL_LINE_MAX, payload: PAYLOAD_CEILING, headers: true };
+const LIMITS: Limits = Limits { control_line: SERVER_LINE_MAX, payload: PAYLOAD_CEILING, headers: true };
 
 /// A way to wait for input: heeding signals, or not.
 type Wait = fn(&Interrupt, BorrowedFd<'_>, Option<Instant>) -> Result<Woken, Failure>;

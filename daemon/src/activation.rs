@@ -9,9 +9,13 @@ use std::env;
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::time::Duration;
 
 /// What each socket is for, by the name that systemd gives it.
 const NAMES: &str = "FileDescriptorName= must say \"sql\" (a Unix socket), \"nats\" or \"http\" (TCP)";
+
+/// What ending takes beyond the times that are set: the last batch of the outbox, on a server that is slow.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
 
 /// The sockets, as far as there are any. Each stands for the one that the configuration would name.
 #[derive(Debug, Default)]
@@ -103,9 +107,11 @@ pub(crate) fn is_reloading() {
     tell(&state);
 }
 
-/// Tells it that the daemon leaves.
-pub(crate) fn is_leaving() {
-    tell(&[NotifyState::Stopping]);
+/// Tells it that the daemon leaves, and how long that may take: it would be killed after TimeoutStopSec=, if that
+/// is less.
+pub(crate) fn is_leaving(within: Duration) {
+    let most = u32::try_from((within + STOP_MARGIN).as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(most)]);
 }
 
 fn tell(state: &[NotifyState<'_>]) {

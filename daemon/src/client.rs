@@ -10,6 +10,7 @@ mod writing;
 
 use crate::auth::Standing;
 use crate::auth::login::VIOLATION;
+use crate::config::Config;
 use crate::http::Visit;
 use crate::listener::Peer;
 use crate::outbuf::Owed;
@@ -26,6 +27,9 @@ use std::time::{Duration, Instant};
 
 /// What a turn produces is written out early once it is this much: one read of input, sent to many.
 pub(crate) const ROUND_MAX: usize = 8 << 20;
+
+/// What those are told who are more than there may be.
+pub(crate) const TOO_MANY: &str = "maximum connections exceeded";
 
 /// One connection.
 pub(crate) struct Client {
@@ -87,6 +91,8 @@ pub(crate) struct Client {
     pub(crate) is_shut: bool,
     /// Whether its input has ended.
     ended_input: bool,
+    /// Whether it was told that the daemon leaves, and is given time.
+    pub(crate) is_warned: bool,
 }
 
 /// Messages of one client, counted: headers and payloads, as in the daemon's own counters.
@@ -190,8 +196,15 @@ impl Client {
         std::mem::take(&mut self.partial)
     }
 
-    fn limits(&self, payload: usize) -> Limits {
-        Limits { control_line: rowcall_wire::CONTROL_LINE_MAX, payload, headers: self.wants.headers }
+    /// What it may send in one operation. On the Unix socket a line may always be as long as the library in
+    /// the server, which reads no configuration, makes it.
+    fn limits(&self, config: &Config) -> Limits {
+        let least = if matches!(self.peer, Peer::Unix) { rowcall_wire::CONTROL_LINE_MAX } else { 0 };
+        Limits {
+            control_line: config.max_control_line.0.max(least),
+            payload: config.max_payload.0,
+            headers: self.wants.headers,
+        }
     }
 }
 
@@ -202,10 +215,10 @@ impl Daemon {
         let is_welcome = !matches!(peer, Peer::Unix) || self.may_use_socket(&fd);
         let Some(key) = self.take_in(fd, peer, None) else { return };
         if self.greets_in_clear(peer) {
-            self.send_info(key, false);
+            self.send_info(key, self.is_leaving());
         }
         if self.clients.len() - self.http.open > self.connections_max {
-            self.refuse(key, "maximum connections exceeded");
+            self.refuse(key, TOO_MANY);
         } else if !is_welcome {
             self.stats.auth_failures += 1;
             self.refuse(key, VIOLATION);
@@ -247,6 +260,7 @@ impl Daemon {
             ending: None,
             is_shut: false,
             ended_input: false,
+            is_warned: false,
         };
         tracing::debug!(client = client.id, %peer, "connected");
         let key = self.clients.insert(client);
@@ -366,7 +380,7 @@ impl Daemon {
                 self.stats.auth_failures += 1;
                 return self.refuse(key, VIOLATION);
             }
-            let limits = client.limits(self.config.max_payload.0);
+            let limits = client.limits(&self.config);
             match parse::client_op(bytes, &limits) {
                 Ok(Step::Op(op, used)) => {
                     if let ClientOp::Pub(message) | ClientOp::Hpub(message) = &op

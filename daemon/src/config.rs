@@ -13,7 +13,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-pub use values::{Address, HostPort, Level, Mode, OptionFile, Payload, Place, Size, Span, Tls};
+pub use values::{
+    Address, ControlLine, Grace, HostPort, Level, Mode, OptionFile, Payload, Place, Size, Span, Tls,
+};
 
 /// Where the library inside the server looks for the daemon, unless it is told otherwise.
 pub const SOCKET_DEFAULT: &str = "/run/rowcall/rowcall.sock";
@@ -70,7 +72,8 @@ pub struct Flags {
 
 const AFTER_HELP: &str = "\
 Flags win over the environment, the environment over the file, the file over the defaults.
-SIGTERM and SIGINT: tell the clients, write what is owed (at most drain_timeout), leave.
+SIGTERM and SIGINT: tell the clients, go on for lame_duck so that they can act on it
+(a second signal ends that), write what is owed (at most drain_timeout), leave.
 SIGHUP: read the configuration, the file of users and the certificates again.
 
 Exit codes: 0 left as asked; 1 could not start or go on; 2 wrong flags or configuration.";
@@ -130,6 +133,8 @@ pub struct Config {
     pub server_name: String,
     /// Bytes of headers and payload of a message.
     pub max_payload: Payload,
+    /// Bytes of a control line that a client sends, without its verb.
+    pub max_control_line: ControlLine,
     /// Bytes that a client may owe us reading of; over it, it is cut off as a slow consumer.
     pub max_pending: Size,
     /// How long a client that is owed something may take nothing; over it, it is cut off as well.
@@ -148,7 +153,9 @@ pub struct Config {
     pub mailbox_bytes: Size,
     /// How long it keeps each, from when it was submitted.
     pub mailbox_time: Span,
-    /// How long leaving may take.
+    /// How long clients that were told that the daemon leaves may go on.
+    pub lame_duck: Grace,
+    /// How long leaving may take then.
     pub drain_timeout: Span,
     /// What to log.
     pub log: Level,
@@ -181,6 +188,7 @@ impl Default for Config {
             tls_timeout: Span(Duration::from_secs(2)),
             server_name: "rowcalld".into(),
             max_payload: Payload(rowcall_wire::PAYLOAD_MAX),
+            max_control_line: ControlLine(rowcall_wire::CONTROL_LINE_MAX),
             max_pending: Size(64 << 20),
             write_deadline: Span(Duration::from_secs(10)),
             ping_interval: Span(Duration::from_secs(120)),
@@ -190,6 +198,7 @@ impl Default for Config {
             mailbox_count: 65_536,
             mailbox_bytes: Size(64 << 20),
             mailbox_time: Span(Duration::from_secs(600)),
+            lame_duck: Grace(Duration::from_secs(2)),
             drain_timeout: Span(Duration::from_secs(5)),
             log: Level(tracing::Level::INFO),
         }

@@ -250,14 +250,14 @@ impl Daemon {
         self.go_on(key);
     }
 
-    /// The daemon leaves: whoever waits for something is told that it will not come.
-    pub(crate) fn say_farewell(&mut self, key: Key) {
+    /// The connection is to end: whoever waits for something is told that it will not come, and why.
+    pub(crate) fn send_visitor_away(&mut self, key: Key, why: &'static str) {
         let waits = self.clients.get(key).is_some_and(Client::is_waiting);
         let Some(visit) = self.visit(key) else { return };
         if visit.is_stream() {
             self.reply(key, events::FAREWELL);
         } else if visit.awaits().is_some() || waits {
-            self.answer_last(key, &Answer::text(503, "rowcalld is leaving").field("Retry-After", "1"));
+            self.answer_last(key, &Answer::text(503, why).field("Retry-After", "1"));
         }
     }
 

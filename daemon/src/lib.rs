@@ -26,6 +26,7 @@ mod slots;
 mod sql_delay;
 mod stats;
 mod subjects;
+mod surplus;
 mod timers;
 mod transport;
 mod websocket;
@@ -122,7 +123,11 @@ pub struct Daemon {
     stats: Stats,
     /// What the process took of the machine when somebody last asked.
     usage: Usage,
-    /// When leaving must be over, once it has begun.
+    /// Until when clients have time to act on the news that the daemon leaves, once it was told to.
+    lame_duck: Option<Instant>,
+    /// How many clients were told so and are still there.
+    warned: usize,
+    /// When leaving must be over, once it has begun in earnest.
     leave_by: Option<Instant>,
 }
 
@@ -231,6 +236,8 @@ impl Daemon {
             connections_max,
             stats: Stats::new(),
             usage: Usage::new(now),
+            lame_duck: None,
+            warned: 0,
             leave_by: None,
         };
         daemon.watch_signals().map_err(|errno| format!("cannot watch for signals: {errno}"))?;

@@ -55,6 +55,15 @@ enum Socket {
     },
 }
 
+/// Which sockets are meant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Those that other machines may reach: of NATS clients and of HTTP.
+    Tcp,
+    /// Those, and the Unix socket.
+    All,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Nats,
@@ -238,9 +247,12 @@ impl Daemon {
     /// Takes no more connections. Those that wait at a socket that was passed are left to the next daemon;
     /// of a socket of our own the path goes first, so that whoever tries next finds nobody instead of someone
     /// who will not answer.
-    pub(crate) fn stop_listening(&mut self) {
+    pub(crate) fn stop_listening(&mut self, door: Door) {
         for key in self.listeners.keys() {
             let Some(Listener { socket, .. }) = self.listeners.get(key) else { continue };
+            if door == Door::Tcp && !matches!(socket, Socket::Tcp(_)) {
+                continue;
+            }
             if let Socket::Unix { own: Some(OwnPath { path, .. }), .. } = socket {
                 if let Err(error) = fs::remove_file(path) {
                     tracing::warn!(path = %path.display(), %error, "cannot remove the socket");

@@ -67,13 +67,13 @@ impl Daemon {
     /// because their server cannot be read.
     fn readiness(&self) -> Page {
         let outbox = self.outbox_json();
-        let why = match (self.leave_by, outbox["state"].as_str()) {
-            (Some(_), _) => "rowcalld is leaving".to_owned(),
-            (None, Some("starting")) => "the outbox's reader is starting".to_owned(),
-            (None, Some("waiting")) => {
+        let why = match (self.is_leaving(), outbox["state"].as_str()) {
+            (true, _) => "rowcalld is leaving".to_owned(),
+            (false, Some("starting")) => "the outbox's reader is starting".to_owned(),
+            (false, Some("waiting")) => {
                 format!("the outbox is not read: {}", outbox["why"].as_str().unwrap_or_default())
             }
-            (None, _) => return Page::well(),
+            (false, _) => return Page::well(),
         };
         Page::json(503, format!("{}\n", serde_json::json!({ "status": "unavailable", "error": why })))
     }

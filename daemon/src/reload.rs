@@ -1,5 +1,6 @@
 //! SIGHUP: the configuration, the file of users and the certificates are read again. A file that is wrong changes nothing,
-//! and the log says why; nobody who is still allowed is dropped.
+//! and the log says why; nobody who is still allowed is dropped. Who is more than a lowered limit lets in is: see
+//! surplus.rs.
 //!
 //! What can change while the daemon runs is written down here, once: the rest needs a restart, and whoever
 //! has changed some of it is told so. All files are read before anything is changed: it is all of it or
@@ -47,6 +48,9 @@ impl Daemon {
             self.tell_sql_rule();
         }
         self.revise_everyone();
+        self.close_surplus();
+        // Times that are shorter now may be over sooner than was set.
+        self.clients.keys().into_iter().for_each(|key| self.set_deadline(key));
         tracing::info!(access = ?self.config.access, "read the configuration again");
     }
 }
@@ -61,6 +65,8 @@ impl Config {
         self.ping_interval = new.ping_interval;
         self.ping_max = new.ping_max;
         self.max_connections = new.max_connections;
+        self.max_control_line = new.max_control_line;
+        self.lame_duck = new.lame_duck;
         self.max_subscriptions = new.max_subscriptions;
         self.drain_timeout = new.drain_timeout;
         self.http_hosts = new.http_hosts;
@@ -114,6 +120,8 @@ mod tests {
             "ping_interval",
             "ping_max",
             "max_connections",
+            "max_control_line",
+            "lame_duck",
             "max_subscriptions",
             "drain_timeout",
             "http_hosts",

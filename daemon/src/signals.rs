@@ -1,4 +1,4 @@
-//! Signals as something to read: SIGTERM and SIGINT mean "leave", SIGHUP "read your files again".
+//! Signals as something to read: SIGTERM and SIGINT mean "leave" (the second: at once), SIGHUP "read your files again".
 
 use crate::poll::{READ, Ready};
 use crate::slots::{Key, Slots};

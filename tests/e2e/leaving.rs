@@ -1,4 +1,7 @@
-//! SIGTERM: clients are told, what has arrived is done, what is owed is written, in bounded time.
+//! SIGTERM: clients are told, what has arrived is done, what is owed is written, in bounded time. The time that clients
+//! are given before is leaving/lame_duck.rs's.
+
+mod lame_duck;
 
 use harness::{Child, Daemon, Terminal};
 use nix::sys::signal::Signal;
@@ -7,6 +10,9 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
+
+/// Nobody is given time before the daemon leaves in earnest.
+const AT_ONCE: &str = "lame_duck = \"0s\"";
 
 /// Expects the INFO that says the server is leaving, and its end.
 fn expect_farewell(client: &mut Terminal) {
@@ -30,7 +36,7 @@ fn left(daemon: &mut Daemon) {
 fn clients_are_told_and_what_is_owed_is_written() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let folder = harness::folder();
-        let mut daemon = Daemon::with_settings(folder.path(), "drain_timeout = \"1m\"");
+        let mut daemon = Daemon::with_settings(folder.path(), "lame_duck = \"0s\"\ndrain_timeout = \"1m\"");
         let mut modern = [daemon.terminal().hello(), Terminal::unix(&daemon.socket).hello()];
         let mut old = daemon.terminal();
         old.send("CONNECT {\"verbose\":false}\r\n");
@@ -64,7 +70,7 @@ fn clients_are_told_and_what_is_owed_is_written() {
 #[test]
 fn whoever_talks_on_still_reads_everything() {
     let folder = harness::folder();
-    let mut daemon = Daemon::start(&folder.path().join("rowcall.sock"));
+    let mut daemon = Daemon::with_settings(folder.path(), AT_ONCE);
     let mut subscriber = daemon.terminal().hello();
     subscriber.send("SUB a 1\r\n");
     subscriber.barrier();
@@ -85,7 +91,7 @@ fn whoever_talks_on_still_reads_everything() {
 #[test]
 fn what_has_arrived_is_done() {
     let folder = harness::folder();
-    let mut daemon = Daemon::start(&folder.path().join("rowcall.sock"));
+    let mut daemon = Daemon::with_settings(folder.path(), AT_ONCE);
     let mut subscriber = daemon.terminal().hello();
     subscriber.send("SUB > 1\r\n");
     subscriber.barrier();
@@ -108,7 +114,7 @@ fn what_has_arrived_is_done() {
 #[test]
 fn who_waits_at_the_door_is_taken_in() {
     let folder = harness::folder();
-    let mut daemon = Daemon::start(&folder.path().join("rowcall.sock"));
+    let mut daemon = Daemon::with_settings(folder.path(), AT_ONCE);
     let mut subscriber = daemon.terminal().hello();
     subscriber.send("SUB > 1\r\n");
     subscriber.barrier();
@@ -130,7 +136,7 @@ fn who_waits_at_the_door_is_taken_in() {
 #[test]
 fn whoever_does_not_read_is_not_waited_for() {
     let folder = harness::folder();
-    let settings = "drain_timeout = \"300ms\"\nwrite_deadline = \"10m\"";
+    let settings = "lame_duck = \"0s\"\ndrain_timeout = \"300ms\"\nwrite_deadline = \"10m\"";
     let mut daemon = Daemon::with_settings(folder.path(), settings);
     let mut sleeper = daemon.terminal().hello();
     sleeper.send("SUB a 1\r\n");

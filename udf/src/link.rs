@@ -27,7 +27,7 @@ use greeting::Terms;
 pub(crate) use greeting::daemon_version;
 use once_cell::sync::Lazy;
 use rowcall_wire::parse::Limits;
-use rowcall_wire::{CONTROL_LINE_MAX, PAYLOAD_CEILING};
+use rowcall_wire::{PAYLOAD_CEILING, SERVER_LINE_MAX};
 pub(crate) use sending::Content;
 use sending::plain;
 use std::cell::RefCell;
@@ -60,9 +60,8 @@ const READ_AT_ONCE: usize = 8 << 10;
 /// rare, and a server has many threads.
 const KEEP: usize = 64 << 10;
 
-/// How much a peer may send in one operation. A line from a server holds the subject, the reply
-/// subject and the subscription's id, each of which came to it on a line of its own.
-const LIMITS: Limits = Limits { control_line: 3 * CONTROL_LINE_MAX, payload: PAYLOAD_CEILING, headers: true };
+/// How much a peer may send in one operation.
+const LIMITS: Limits = Limits { control_line: SERVER_LINE_MAX, payload: PAYLOAD_CEILING, headers: true };
 
 /// The daemon could not be reached lately, or could.
 static BACKOFF: Backoff = Backoff::new();

@@ -14,9 +14,22 @@ pub mod parse;
 pub mod rule;
 pub mod subject;
 
-/// The longest control line, in bytes, without its verb and its line end. The reference server's
-/// default; subjects, reply subjects and sizes all have to fit in it.
+/// The longest control line, in bytes, without its verb and its line end, that a server takes unless its
+/// administrator says otherwise. The reference server's default; subjects, reply subjects and sizes all
+/// have to fit in it.
 pub const CONTROL_LINE_MAX: usize = 4096;
+
+/// The smallest value an administrator may give the limit above. The official clients' `CONNECT`, with a
+/// key and its signature, has some 500 bytes, and a name of the user's own choice.
+pub const CONTROL_LINE_LEAST: usize = 1024;
+
+/// The largest: a connection that has not logged in may make the server keep that much of an unfinished
+/// line, 64 MiB for a thousand of them.
+pub const CONTROL_LINE_CEILING: usize = 64 << 10;
+
+/// The longest control line of a server: it holds the subject, the reply subject and the subscription's id,
+/// each of which came to it on a line of its own.
+pub const SERVER_LINE_MAX: usize = 3 * CONTROL_LINE_CEILING;
 
 /// The largest message, headers included, in bytes, that a server takes unless its administrator
 /// says otherwise. The reference server's default.

@@ -123,6 +123,7 @@ impl Daemon {
         self.end_lag(key);
         let Some(client) = self.clients.remove(key) else { return };
         self.poll.remove(&client.transport);
+        self.warned -= usize::from(client.is_warned);
         // One who came by HTTP, and has got what he was given, answers on another connection.
         if client.visit.is_none() || !client.owed.is_empty() {
             self.on_worker_gone(key);

@@ -143,6 +143,40 @@ impl FromStr for Payload {
     }
 }
 
+/// The length of a control line: room for a client's CONNECT, and no more than a stranger may make us keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ControlLine(pub usize);
+
+impl FromStr for ControlLine {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        use rowcall_wire::{CONTROL_LINE_CEILING, CONTROL_LINE_LEAST};
+        let Size(bytes) = text.parse()?;
+        if !(CONTROL_LINE_LEAST..=CONTROL_LINE_CEILING).contains(&bytes) {
+            return Err(format!(
+                "expected {CONTROL_LINE_LEAST} to {CONTROL_LINE_CEILING} bytes, found {bytes}"
+            ));
+        }
+        Ok(ControlLine(bytes))
+    }
+}
+
+/// A time that may be none: "2s", or "0s".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grace(pub Duration);
+
+impl FromStr for Grace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match number_and_unit(text) {
+            ("0", "" | "ms" | "s" | "m" | "h") => Ok(Grace(Duration::ZERO)),
+            _ => text.parse().map(|Span(time)| Grace(time)),
+        }
+    }
+}
+
 /// A time: "500ms", "10s", "2m", "1h"; a bare number is seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
@@ -252,4 +286,4 @@ macro_rules! from_toml_text {
     )*};
 }
 
-from_toml_text!(Place, OptionFile, Address, Size, Payload, Span, Mode, Level, Tls);
+from_toml_text!(Place, OptionFile, Address, Size, Payload, ControlLine, Span, Grace, Mode, Level, Tls);

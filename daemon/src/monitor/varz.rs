@@ -45,7 +45,7 @@ fn limits(seen: &Snapshot<'_>) -> Value {
         "max_connections": config.max_connections,
         "max_subscriptions": config.max_subscriptions,
         "max_payload": config.max_payload.0,
-        "max_control_line": rowcall_wire::CONTROL_LINE_MAX,
+        "max_control_line": config.max_control_line.0,
         "max_pending": config.max_pending.0,
         "ping_interval": config.ping_interval.0.as_nanos() as u64,
         "ping_max": config.ping_max,

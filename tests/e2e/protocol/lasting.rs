@@ -22,7 +22,7 @@ fn who_does_not_answer_is_stale() {
     }
 }
 
-/// What differs is when: rowcalld leaves at once, nats-server in its lame-duck mode after a while.
+/// nats-server in its lame-duck mode, which is another signal; rowcalld on SIGTERM, and for less time.
 #[test]
 fn whoever_wants_later_info_is_told_that_the_server_leaves() {
     let folder = harness::folder();

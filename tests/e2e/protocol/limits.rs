@@ -66,6 +66,31 @@ fn the_longest_control_line_and_one_more() {
     });
 }
 
+/// On TCP; on the Unix socket a line may always be as long as the library in the server makes it.
+#[test]
+fn the_longest_control_line_may_be_another() {
+    for longest in [1024, 65_536] {
+        let folder = harness::folder();
+        let daemon = Daemon::with_settings(folder.path(), &format!("max_control_line = {longest}"));
+        let reference = NatsServer::start(&format!("max_control_line: {longest}"));
+        let here = || Terminal::unix(&daemon.socket);
+        for (open, longest) in [
+            (&(|| daemon.terminal()) as &dyn Fn() -> Terminal, longest),
+            (&|| reference.terminal(), longest),
+            (&here, longest.max(CONTROL_LINE_MAX)),
+        ] {
+            let mut it = open().hello();
+            let subject = "a".repeat(longest - " 1".len());
+            it.send(format!("SUB {subject} 1\r\nPUB {subject} 0\r\n\r\n"));
+            it.expect(format!("MSG {subject} 1 0\r\n\r\n"));
+            it.send(format!("SUB {subject}a 2\r\n"));
+            it.expect("-ERR 'maximum control line exceeded'\r\n");
+            it.expect_closed();
+        }
+        assert_eq!(daemon.varz()["max_control_line"], longest);
+    }
+}
+
 #[test]
 fn one_connection_too_many() {
     let folder = harness::folder();

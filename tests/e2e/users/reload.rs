@@ -2,7 +2,9 @@
 //! changes nothing.
 
 use super::{User, connect, enter, hash, users_file, users_path, write_users};
-use harness::{Authority, Daemon, Terminal, eventually};
+use harness::nats_server::NatsServer;
+use harness::websocket::WebSocket;
+use harness::{Authority, Daemon, Http, Terminal, eventually};
 use nix::sys::signal::Signal;
 use std::fs;
 use tempfile::TempDir;
@@ -148,6 +150,95 @@ fn limits_change_and_what_cannot_is_named() {
     let mut second = daemon.terminal();
     assert!(second.info.contains("\"server_name\":\"one\""), "{}", second.info);
     second.expect("-ERR 'maximum connections exceeded'\r\n");
+}
+
+/// nats-server closes any of them; here SQL stays, and of the others those who came last go.
+#[test]
+fn a_lowered_limit_closes_the_surplus() {
+    const TOO_MANY: &str = "-ERR 'maximum connections exceeded'\r\n";
+    let reference = NatsServer::start("max_connections: 5");
+    let theirs: Vec<_> = (0..5).map(|_| reference.terminal().hello()).collect();
+    reference.reload("max_connections: 2");
+    let closed = theirs.into_iter().map(|mut it| {
+        it.send("PING\r\n");
+        it.line()
+    });
+    assert_eq!(closed.filter(|line| *line == TOO_MANY.trim()).count(), 3);
+
+    let folder = harness::folder();
+    let daemon = Daemon::with_settings(folder.path(), "max_connections = 10\nmax_http_connections = 5\n");
+    let mut sql = Terminal::unix(&daemon.socket);
+    sql.send("CONNECT {\"verbose\":false,\"protocol\":1,\"lang\":\"sql\"}\r\n");
+    sql.barrier();
+    let [mut first, mut second] = [daemon.terminal().hello(), daemon.terminal().hello()];
+    let mut latest = [daemon.terminal().hello(), WebSocket::connect(&daemon.http).terminal().hello()];
+    let mut local = Terminal::unix(&daemon.socket);
+    local.send("CONNECT {\"verbose\":false,\"lang\":\"other\"}\r\n");
+    local.barrier();
+    let mut new = Terminal::unix(&daemon.socket);
+    second.send("SUB a 1\r\nPUB a 1\r\nx\r\n");
+    second.expect("MSG a 1 1\r\nx\r\n");
+    let config = folder.path().join("rowcalld.toml");
+    fs::write(&config, "max_connections = 4\nmax_http_connections = 5\n").unwrap();
+    reload(&daemon, "read the configuration again");
+    for gone in latest.iter_mut().chain([&mut local]) {
+        gone.expect(TOO_MANY);
+        gone.expect_closed();
+    }
+    for stays in [&mut first, &mut second, &mut sql] {
+        stays.barrier();
+    }
+    drop((latest, local));
+    // Fewer than SQL has: the rest of the others go, and who may be SQL stays.
+    fs::write(&config, "max_connections = 1\nmax_http_connections = 5\n").unwrap();
+    reload(&daemon, "read the configuration again");
+    for gone in [&mut first, &mut second] {
+        gone.expect(TOO_MANY);
+    }
+    sql.barrier();
+    new.send("CONNECT {\"verbose\":false,\"lang\":\"sql\"}\r\n");
+    new.barrier();
+}
+
+#[test]
+fn a_lowered_limit_closes_the_surplus_of_http() {
+    let folder = harness::folder();
+    let daemon = Daemon::with_settings(folder.path(), "max_http_connections = 5\n");
+    let mut stream = daemon.visit();
+    stream.request("GET /events?subject=a", "", "");
+    stream.until(b"\r\n\r\n");
+    let mut poll = daemon.visit();
+    poll.request("GET /next/b", "", "");
+    eventually("both listen", || (daemon.varz()["subscriptions"] == 2).then_some(()));
+    let mut idle = [daemon.visit(), daemon.visit()];
+    for http in &mut idle {
+        assert_eq!(http.ask("GET /healthz", "", "").status, 200);
+    }
+    eventually("nobody else is there", || (daemon.varz()["http"]["connections"] == 5).then_some(()));
+    let config = folder.path().join("rowcalld.toml");
+    fs::write(&config, "max_http_connections = 2\n").unwrap();
+    reload(&daemon, "read the configuration again");
+    // Those who ask nothing go first.
+    idle.iter_mut().for_each(Http::expect_closed);
+    fs::write(&config, "max_http_connections = 1\n").unwrap();
+    reload(&daemon, "read the configuration again");
+    let answer = poll.answer();
+    assert!(answer.status == 503 && answer.text().contains("max_http_connections"), "{answer:?}");
+    poll.expect_closed();
+    let mut publisher = daemon.terminal().hello();
+    publisher.send("PUB a 2\r\nhi\r\n");
+    stream.until(b"data: hi\n\n");
+}
+
+/// A deadline that was set for later does not keep to the old time.
+#[test]
+fn a_shorter_time_holds_at_once() {
+    let folder = harness::folder();
+    let daemon = Daemon::with_settings(folder.path(), "ping_interval = \"10m\"\n");
+    let mut silent = daemon.terminal().hello();
+    fs::write(folder.path().join("rowcalld.toml"), "ping_interval = \"100ms\"\nping_max = 1\n").unwrap();
+    reload(&daemon, "read the configuration again");
+    silent.expect("PING\r\n-ERR 'Stale Connection'\r\n");
 }
 
 #[test]
