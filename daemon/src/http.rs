@@ -21,10 +21,11 @@ mod work;
 use crate::client::{Client, ROUND_MAX};
 use crate::listener::Peer;
 use crate::slots::Key;
-use crate::stats::Reason;
+use crate::stats::{Named, Reason};
 use crate::{Daemon, NEXT_TURN, Timer};
 use answer::{Answer, Manner};
 use request::Flaw;
+use serde::Serialize;
 use std::os::fd::OwnedFd;
 use tokens::Tokens;
 use visit::{Awaited, Due, Step};
@@ -262,26 +263,39 @@ impl Daemon {
     }
 
     /// What was counted of HTTP, for whoever asks over it.
-    pub(crate) fn http_json(&self) -> serde_json::Value {
-        let (open, tokens) = self.http.tokens.account(self.now);
-        serde_json::json!({
-            "connections": self.http.open,
-            "total_connections": self.http.connections,
-            "turned_away": self.http.turned_away,
-            "requests": self.http.requests,
-            "refused": self.http.refused,
-            "timed_out": self.http.timed_out,
-            "closed": self.stats.closed_json(true),
-            "tokens": {
-                "open": open,
-                "given": tokens.given,
-                "used": tokens.used,
-                "expired": tokens.expired,
-                "evicted": tokens.evicted,
-                "unknown": tokens.unknown,
-            },
-        })
+    pub(crate) fn http_numbers(&self) -> Numbers {
+        let (open, counts) = self.http.tokens.account(self.now);
+        Numbers {
+            connections: self.http.open,
+            total_connections: self.http.connections,
+            turned_away: self.http.turned_away,
+            requests: self.http.requests,
+            refused: self.http.refused,
+            timed_out: self.http.timed_out,
+            closed: self.stats.closed(true),
+            tokens: TokenNumbers { open, counts },
+        }
     }
+}
+
+/// The numbers of HTTP; their names in JSON are these.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Numbers {
+    pub(crate) connections: usize,
+    pub(crate) total_connections: u64,
+    pub(crate) turned_away: u64,
+    pub(crate) requests: u64,
+    pub(crate) refused: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) closed: Named<{ Reason::NAMES.len() }>,
+    tokens: TokenNumbers,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct TokenNumbers {
+    open: usize,
+    #[serde(flatten)]
+    counts: tokens::Counts,
 }
 
 fn nothing_came(what: Awaited) -> Answer<'static> {

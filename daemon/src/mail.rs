@@ -6,9 +6,11 @@
 use crate::mailbox::{Answer, Fate, Limits, Mailbox};
 use crate::publish::Asker;
 use crate::slots::Key;
+use crate::stats::Named;
 use crate::timers::Soonest;
 use crate::{Daemon, Timer};
 use rowcall_wire::{Message, headers, subject};
+use serde::Serialize;
 use std::time::Duration;
 
 /// The mailbox, and when it is looked at next.
@@ -29,24 +31,36 @@ impl Mail {
     }
 
     /// What it holds and what it has counted, for whoever asks over HTTP.
-    pub(crate) fn to_json(&self) -> serde_json::Value {
+    pub(crate) fn numbers(&self) -> Numbers {
         let counts = self.mailbox.counts();
-        let (kept, bytes) = self.mailbox.kept();
-        let mut json = serde_json::json!({
-            "waiting": self.mailbox.len() - kept,
-            "kept": kept,
-            "kept_bytes": bytes,
-            "asking": self.mailbox.asking(),
-            "submitted": counts.opened,
-            "replies": counts.replies,
-            "unwanted_replies": counts.unwanted,
-            "forgotten": counts.forgotten,
-        });
-        for (name, count) in Fate::NAMES.iter().zip(counts.gone) {
-            json[*name] = count.into();
+        let (kept, kept_bytes) = self.mailbox.kept();
+        Numbers {
+            waiting: self.mailbox.len() - kept,
+            kept,
+            kept_bytes,
+            asking: self.mailbox.asking(),
+            submitted: counts.opened,
+            replies: counts.replies,
+            unwanted_replies: counts.unwanted,
+            forgotten: counts.forgotten,
+            gone: Named { names: Fate::NAMES, counts: counts.gone },
         }
-        json
     }
+}
+
+/// The numbers of the mailbox; their names in JSON are these.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Numbers {
+    pub(crate) waiting: usize,
+    pub(crate) kept: usize,
+    pub(crate) kept_bytes: usize,
+    pub(crate) asking: usize,
+    pub(crate) submitted: u64,
+    pub(crate) replies: u64,
+    pub(crate) unwanted_replies: u64,
+    pub(crate) forgotten: u64,
+    #[serde(flatten)]
+    pub(crate) gone: Named<{ Fate::NAMES.len() }>,
 }
 
 /// The ticket, if this is where a reply is to be kept for one.

@@ -7,11 +7,12 @@ mod subsz;
 mod usage;
 mod varz;
 
-use crate::Daemon;
 use crate::client::Client;
 use crate::listener::Peer;
+use crate::outbox::Phase;
 use crate::slots::Key;
 use crate::subjects::INBOX;
+use crate::{Daemon, http, mail, outbox};
 use connz::Connection;
 use std::time::{Duration, SystemTime};
 use subsz::Shown;
@@ -41,12 +42,12 @@ pub(crate) struct Snapshot<'a> {
     connections: usize,
     subscriptions: usize,
     pending_bytes: usize,
-    /// The outbox's own numbers; null in instant mode.
-    outbox: serde_json::Value,
+    /// The outbox's own numbers; none in instant mode.
+    outbox: Option<outbox::Numbers<'a>>,
     /// The mailbox's own numbers.
-    mailbox: serde_json::Value,
+    mailbox: mail::Numbers,
     /// What was counted of HTTP.
-    http: serde_json::Value,
+    http: http::Numbers,
 }
 
 impl Daemon {
@@ -66,14 +67,11 @@ impl Daemon {
     /// Whether work is to be sent here: not while it is leaving, nor while committed events wait
     /// because their server cannot be read.
     fn readiness(&self) -> Page {
-        let outbox = self.outbox_json();
-        let why = match (self.is_leaving(), outbox["state"].as_str()) {
+        let why = match (self.is_leaving(), self.outbox_phase()) {
             (true, _) => "rowcalld is leaving".to_owned(),
-            (false, Some("starting")) => "the outbox's reader is starting".to_owned(),
-            (false, Some("waiting")) => {
-                format!("the outbox is not read: {}", outbox["why"].as_str().unwrap_or_default())
-            }
-            (false, _) => return Page::well(),
+            (false, Some(Phase::Starting)) => "the outbox's reader is starting".to_owned(),
+            (false, Some(Phase::Waiting(why))) => format!("the outbox is not read: {why}"),
+            (false, None | Some(Phase::StandingBy | Phase::Reading)) => return Page::well(),
         };
         Page::json(503, format!("{}\n", serde_json::json!({ "status": "unavailable", "error": why })))
     }
@@ -89,9 +87,9 @@ impl Daemon {
             connections: self.clients.len() - self.http.open,
             subscriptions: self.subscriptions.len(),
             pending_bytes: self.clients.iter().map(|(_, client)| client.owed.len()).sum(),
-            outbox: self.outbox_json(),
-            mailbox: self.mail.to_json(),
-            http: self.http_json(),
+            outbox: self.outbox_numbers(),
+            mailbox: self.mail.numbers(),
+            http: self.http_numbers(),
         }
     }
 

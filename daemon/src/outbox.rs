@@ -29,8 +29,9 @@ use crate::slots::{Key, Slots};
 use crate::timers::Soonest;
 use crate::{Daemon, Handler, Timer};
 use clerk::Clerk;
+pub(crate) use desk::Phase;
 pub(crate) use desk::{After, Inquiry, Parked, Recalled, Told};
-use desk::{Desk, News, Phase, Question, Recall};
+use desk::{Desk, News, Question, Recall};
 use dial::Dial;
 use event::Event;
 use reader::Reader;
@@ -39,6 +40,7 @@ pub(crate) use receipt::{consumer_of, delivery_subject};
 use rowcall_wire::Message;
 use rowcall_wire::rule::Rule;
 use sabotage::Sabotage;
+use serde::Serialize;
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -47,6 +49,28 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use window::{Tally, Window};
+
+/// The numbers of committed mode; their names in JSON are these.
+#[derive(Debug, Serialize)]
+pub(crate) struct Numbers<'a> {
+    pub(crate) state: &'static str,
+    pub(crate) why: Option<String>,
+    pub(crate) held: usize,
+    pub(crate) handed_on: u64,
+    pub(crate) parked: u64,
+    pub(crate) consumers: Vec<ConsumerNumbers<'a>>,
+}
+
+/// The same of a durable consumer, as far as this daemon knows.
+#[derive(Debug, Serialize)]
+pub(crate) struct ConsumerNumbers<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) paused: bool,
+    pub(crate) in_memory: usize,
+    pub(crate) unacked: usize,
+    pub(crate) delivered: u64,
+    pub(crate) redelivered: u64,
+}
 
 /// How long to wait before looking again whether those who lag behind have caught up.
 const HOLD: Duration = Duration::from_millis(2);
@@ -250,25 +274,26 @@ impl Daemon {
         }
     }
 
-    /// What committed mode does, for whoever asks over HTTP; null where it is switched off.
-    pub(crate) fn outbox_json(&self) -> serde_json::Value {
-        let Some(outbox) = &self.outbox else { return serde_json::Value::Null };
-        let (state, why) = match outbox.desk.phase() {
-            Phase::Starting => ("starting", None),
-            Phase::StandingBy => ("standing_by", None),
-            Phase::Reading => ("reading", None),
-            Phase::Waiting(why) => ("waiting", Some(why)),
-        };
+    /// What committed mode does, for whoever asks over HTTP; nothing where it is switched off.
+    pub(crate) fn outbox_numbers(&self) -> Option<Numbers<'_>> {
+        let outbox = self.outbox.as_ref()?;
+        let state = outbox.desk.phase();
         let (held, held_for) = outbox.desk.held().unzip();
-        let consumers: Vec<_> = outbox.consumers.iter().map(Window::to_json).collect();
-        serde_json::json!({
-            "state": state,
-            "why": why.or(held_for),
-            "held": held.unwrap_or(0),
-            "handed_on": outbox.handed_on,
-            "parked": outbox.desk.parked(),
-            "consumers": consumers,
+        let why = if let Phase::Waiting(why) = &state { Some(why.clone()) } else { held_for };
+        Some(Numbers {
+            state: state.name(),
+            why,
+            // None is held where none is noted.
+            held: held.unwrap_or(0),
+            handed_on: outbox.handed_on,
+            parked: outbox.desk.parked(),
+            consumers: outbox.consumers.iter().map(Window::numbers).collect(),
         })
+    }
+
+    /// What the outbox's reader is doing, if there is one.
+    pub(crate) fn outbox_phase(&self) -> Option<Phase> {
+        Some(self.outbox.as_ref()?.desk.phase())
     }
 
     fn hand_on(&mut self, event: &Event) {

@@ -1,6 +1,7 @@
 //! What was counted, and why a connection ended. Nothing here is reset while the daemon runs.
 
 use nix::errno::Errno;
+use serde::{Serialize, Serializer};
 use std::fmt;
 use std::time::SystemTime;
 
@@ -84,9 +85,29 @@ impl Stats {
     }
 
     /// Why those of HTTP, or of NATS clients, have ended.
-    pub fn closed_json(&self, http: bool) -> serde_json::Value {
-        let named = Reason::NAMES.iter().zip(self.closed[usize::from(http)]);
-        named.map(|(name, n)| ((*name).to_owned(), n.into())).collect::<serde_json::Map<_, _>>().into()
+    pub fn closed(&self, http: bool) -> Named<{ Reason::NAMES.len() }> {
+        Named { names: Reason::NAMES, counts: self.closed[usize::from(http)] }
+    }
+}
+
+/// Counts of one kind of thing, each with the name that tells it from the others: an object in JSON, a label in
+/// Prometheus.
+#[derive(Clone, Copy, Debug)]
+pub struct Named<const N: usize> {
+    pub names: [&'static str; N],
+    pub counts: [u64; N],
+}
+
+impl<const N: usize> Named<N> {
+    /// Each name and its count.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.names.into_iter().zip(self.counts)
+    }
+}
+
+impl<const N: usize> Serialize for Named<N> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.iter())
     }
 }
 

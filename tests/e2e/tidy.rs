@@ -120,6 +120,9 @@ fn wrong_words(path: &str, line: &str, in_tests: bool) -> Vec<String> {
     if path.starts_with("daemon/") && !CLOCKS.contains(&path) {
         forbid(&CLOCK_WORDS, "time is an argument; the loop reads the clock");
     }
+    if path.starts_with("daemon/src/monitor") {
+        forbid(&["as_u64", "as_i64", "as_f64"], "numbers are written as JSON, not read back out of it");
+    }
     if !path.starts_with("daemon/") {
         forbid(&["RandomState"], "is for hash tables; a secret comes from the system's generator");
     }

@@ -2,6 +2,7 @@
 //! answer is for. Bounded in size and time, and nobody's are pushed out by those of someone who has more.
 //! Pure: the time is given, and so is what nobody can guess.
 
+use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -47,7 +48,7 @@ struct Held {
 }
 
 /// What became of tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Counts {
     /// Given to workers.
     pub(crate) given: u64,

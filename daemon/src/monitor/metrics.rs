@@ -2,14 +2,15 @@
 //! written by prometheus-client.
 
 use super::{Page, Snapshot};
-use crate::stats::Stats;
+use crate::outbox::Phase;
+use crate::stats::{Named, Stats};
+use crate::{http, mail, outbox};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use serde_json::Value;
 use std::fmt;
 
 /// What Prometheus calls its text.
@@ -41,8 +42,8 @@ pub(super) fn page(seen: &Snapshot<'_>) -> Page {
     metrics.extend(security(seen.stats));
     metrics.extend(http(&seen.http));
     metrics.extend(mailbox(&seen.mailbox));
-    if !seen.outbox.is_null() {
-        metrics.extend(outbox(&seen.outbox));
+    if let Some(numbers) = &seen.outbox {
+        metrics.extend(outbox(numbers));
     }
     let mut registry = Registry::default();
     registry.register_collector(Box::new(All(metrics)));
@@ -75,7 +76,7 @@ fn daemon(seen: &Snapshot<'_>) -> Vec<Metric> {
             "Connections ended, by reason",
             MetricType::Counter,
             "reason",
-            named(&stats.closed_json(false)),
+            named(stats.closed(false)),
         ),
         gauge("rowcalld_subscriptions", "Subscriptions now", seen.subscriptions as f64),
         counter("rowcalld_messages_received", "Messages published to the daemon", stats.in_msgs as f64),
@@ -135,52 +136,52 @@ fn security(stats: &Stats) -> Vec<Metric> {
     ]
 }
 
-fn http(json: &Value) -> Vec<Metric> {
-    let n = |key: &str| json[key].as_f64().unwrap_or_default();
+fn http(n: &http::Numbers) -> Vec<Metric> {
     vec![
-        gauge("rowcalld_http_connections", "HTTP connections now", n("connections")),
-        counter("rowcalld_http_requests", "HTTP requests that came whole", n("requests")),
-        counter("rowcalld_http_refused", "HTTP requests that were at fault", n("refused")),
-        counter("rowcalld_http_timed_out", "HTTP requests whose answer did not come in time", n("timed_out")),
-        counter("rowcalld_http_turned_away", "HTTP connections turned away: too many", n("turned_away")),
+        gauge("rowcalld_http_connections", "HTTP connections now", n.connections as f64),
+        counter("rowcalld_http_requests", "HTTP requests that came whole", n.requests as f64),
+        counter("rowcalld_http_refused", "HTTP requests that were at fault", n.refused as f64),
+        counter(
+            "rowcalld_http_timed_out",
+            "HTTP requests whose answer did not come in time",
+            n.timed_out as f64,
+        ),
+        counter("rowcalld_http_turned_away", "HTTP connections turned away: too many", n.turned_away as f64),
     ]
 }
 
-fn mailbox(json: &Value) -> Vec<Metric> {
-    let n = |key: &str| json[key].as_f64().unwrap_or_default();
-    let gone = crate::mailbox::Fate::NAMES.iter().map(|name| ((*name).to_owned(), n(name)));
+fn mailbox(n: &mail::Numbers) -> Vec<Metric> {
     vec![
         by(
             "rowcalld_mailbox_tickets",
             "Submitted requests that are kept, with or without a reply yet",
             MetricType::Gauge,
             "state",
-            ["waiting", "kept"].map(|state| (state.to_owned(), n(state))),
+            [("waiting".to_owned(), n.waiting as f64), ("kept".to_owned(), n.kept as f64)],
         ),
-        gauge("rowcalld_mailbox_kept_bytes", "Bytes of replies that are kept", n("kept_bytes")),
-        counter("rowcalld_mailbox_submitted", "Requests submitted", n("submitted")),
-        counter("rowcalld_mailbox_replies", "Replies that came for them", n("replies")),
+        gauge("rowcalld_mailbox_kept_bytes", "Bytes of replies that are kept", n.kept_bytes as f64),
+        counter("rowcalld_mailbox_submitted", "Requests submitted", n.submitted as f64),
+        counter("rowcalld_mailbox_replies", "Replies that came for them", n.replies as f64),
         counter(
             "rowcalld_mailbox_unwanted_replies",
             "Replies that came too late or for nothing",
-            n("unwanted_replies"),
+            n.unwanted_replies as f64,
         ),
-        by("rowcalld_mailbox_gone", "Tickets gone, by their fate", MetricType::Counter, "fate", gone),
+        by(
+            "rowcalld_mailbox_gone",
+            "Tickets gone, by their fate",
+            MetricType::Counter,
+            "fate",
+            named(n.gone),
+        ),
     ]
 }
 
-fn outbox(json: &Value) -> Vec<Metric> {
-    let state = json["state"].as_str().unwrap_or_default();
-    let states = ["starting", "standing_by", "reading", "waiting"];
-    let consumers = json["consumers"].as_array().map_or(&[][..], Vec::as_slice);
-    let each = |key: &str| {
-        let one = |consumer: &Value| {
-            (
-                consumer["name"].as_str().unwrap_or_default().to_owned(),
-                consumer[key].as_f64().unwrap_or_default(),
-            )
-        };
-        consumers.iter().map(one).collect::<Vec<_>>()
+fn outbox(n: &outbox::Numbers<'_>) -> Vec<Metric> {
+    let each = |count: fn(&outbox::ConsumerNumbers<'_>) -> u64| {
+        let one =
+            move |consumer: &outbox::ConsumerNumbers<'_>| (consumer.name.to_owned(), count(consumer) as f64);
+        n.consumers.iter().map(one).collect::<Vec<_>>()
     };
     vec![
         by(
@@ -188,41 +189,36 @@ fn outbox(json: &Value) -> Vec<Metric> {
             "1 for what the outbox's reader is doing",
             MetricType::Gauge,
             "state",
-            states.map(|name| (name.to_owned(), f64::from(name == state))),
+            Phase::NAMES.map(|name| (name.to_owned(), f64::from(name == n.state))),
         ),
-        counter(
-            "rowcalld_outbox_events",
-            "Committed events handed on",
-            json["handed_on"].as_f64().unwrap_or_default(),
-        ),
+        counter("rowcalld_outbox_events", "Committed events handed on", n.handed_on as f64),
         by(
             "rowcalld_consumer_unacked",
             "Events with workers, not settled",
             MetricType::Gauge,
             "consumer",
-            each("unacked"),
+            each(|consumer| consumer.unacked as u64),
         ),
         by(
             "rowcalld_consumer_deliveries",
             "Deliveries to workers",
             MetricType::Counter,
             "consumer",
-            each("delivered"),
+            each(|consumer| consumer.delivered),
         ),
         by(
             "rowcalld_consumer_redeliveries",
             "Those of them that were not the first of their event",
             MetricType::Counter,
             "consumer",
-            each("redelivered"),
+            each(|consumer| consumer.redelivered),
         ),
     ]
 }
 
-/// A counter for each key of an object.
-fn named(json: &Value) -> Vec<(String, f64)> {
-    let pairs = json.as_object().into_iter().flatten();
-    pairs.map(|(name, n)| (name.clone(), n.as_f64().unwrap_or_default())).collect()
+/// A counter for each name.
+fn named<const N: usize>(counts: Named<N>) -> Vec<(String, f64)> {
+    counts.iter().map(|(name, n)| (name.to_owned(), n as f64)).collect()
 }
 
 fn gauge(name: &'static str, help: &'static str, value: f64) -> Metric {

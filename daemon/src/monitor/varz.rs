@@ -74,7 +74,7 @@ fn counters(seen: &Snapshot<'_>) -> Value {
         "no_responders": stats.no_responders,
         "pending_bytes": seen.pending_bytes,
         "lost_bytes": stats.lost_bytes,
-        "closed": stats.closed_json(false),
+        "closed": stats.closed(false),
         "logins": stats.logins,
         "auth_failures": stats.auth_failures,
         "auth_timeouts": stats.auth_timeouts,

@@ -2,6 +2,7 @@
 //! answer, and what becomes of those that get none. The rest waits in its table. No fd, no clock and
 //! no SQL live here; who delivers stands in outbox/workers.rs, who writes down in outbox/ledger.rs.
 
+use super::ConsumerNumbers;
 use super::event::Event;
 use crate::slots::Key;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -380,15 +381,11 @@ impl Window {
     }
 
     /// How it goes, for whoever asks over HTTP.
-    pub(crate) fn to_json(&self) -> serde_json::Value {
-        serde_json::json!({
-            "name": self.settings.name,
-            "paused": self.settings.paused,
-            "in_memory": self.entries.len(),
-            "unacked": self.unacked,
-            "delivered": self.tally.delivered,
-            "redelivered": self.tally.redelivered,
-        })
+    pub(crate) fn numbers(&self) -> ConsumerNumbers<'_> {
+        let Tally { unacked, delivered, redelivered } = self.tally();
+        let in_memory = self.entries.len();
+        let Settings { name, paused, .. } = &self.settings;
+        ConsumerNumbers { name, paused: *paused, in_memory, unacked, delivered, redelivered }
     }
 
     /// What is counted.

@@ -168,6 +168,21 @@ pub(crate) enum Phase {
     Waiting(String),
 }
 
+impl Phase {
+    /// For the pages and the numbers.
+    pub(crate) const NAMES: [&'static str; 4] = ["starting", "standing_by", "reading", "waiting"];
+
+    /// Which of them it is.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Phase::Starting => Phase::NAMES[0],
+            Phase::StandingBy => Phase::NAMES[1],
+            Phase::Reading => Phase::NAMES[2],
+            Phase::Waiting(_) => Phase::NAMES[3],
+        }
+    }
+}
+
 /// Why the reader should look again.
 pub(in crate::outbox) enum Woken {
     /// SQL has written a row; its transaction may be open still.
