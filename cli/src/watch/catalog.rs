@@ -3,7 +3,7 @@
 
 use super::columns::{Column, identifier};
 use super::names::Names;
-use super::plan::{self, Op, Plan};
+use super::plan::{self, Op, Plan, Unknown};
 use super::table::Table;
 use super::trigger::{self, Trigger};
 use crate::failure::Failure;
@@ -122,7 +122,8 @@ impl Catalog {
                     return Ok(Existing { name, event, plan: None, is_whole: true });
                 }
                 let original = self.original(table, &name)?;
-                Ok(Existing { name, event, plan: Plan::find(&original), is_whole: original.ends_with(&body) })
+                let plan = Plan::find(&original).map_err(|unknown| not_known(table, &name, &unknown))?;
+                Ok(Existing { name, event, plan: Some(plan), is_whole: original.ends_with(&body) })
             })
             .collect()
     }
@@ -333,6 +334,15 @@ fn create(table: &Table, op: Op, plan: &Plan, columns: &[Column], name: &str, th
     let mut others = there.iter().filter(|other| other.plan.is_none() && other.is_for(op));
     let follows = others.next_back().map(|other| other.name.as_str());
     Trigger { table, op, plan, columns, name, follows }.create()
+}
+
+/// A trigger of ours that says what this version cannot do: it is neither shown as another one nor left aside.
+fn not_known(table: &Table, trigger: &str, unknown: &Unknown) -> Failure {
+    let (schema, name) = (identifier(&table.schema), identifier(trigger));
+    Failure::other(format!(
+        "{table}: its trigger {trigger} has {unknown}: use the version that wrote it, or a later one; or DROP TRIGGER \
+         {schema}.{name} and watch the table anew"
+    ))
 }
 
 fn refused(table: &Table, error: &Error) -> Failure {

@@ -68,11 +68,8 @@ impl Catalog {
             }
             Err(error) => return Err(Failure::server("cannot read rowcall.watches", &error)),
         };
-        let watch = |row: Vec<String>| {
-            let [schema, name, plan] = row.try_into().ok()?;
-            Some((Table { schema, name }, Plan::parse(&plan)?))
-        };
-        Ok(Remembered { watches: rows.into_iter().filter_map(watch).collect(), unread: None })
+        let watches = rows.into_iter().map(watch).collect::<Result<_, _>>()?;
+        Ok(Remembered { watches, unread: None })
     }
 
     /// Whether there is such a table.
@@ -88,6 +85,19 @@ impl Plan {
         let claimed = Table::parse(&self.table).ok()?;
         (claimed.schema == table.schema && claimed.name != table.name).then_some(claimed)
     }
+}
+
+/// A row of `rowcall.watches`.
+fn watch(row: Vec<String>) -> Result<(Table, Plan), Failure> {
+    let [schema, name, plan] = row.try_into().unwrap_or_default();
+    let plan = Plan::parse(&plan).map_err(|unknown| {
+        let (schema, name) = (quoted(&schema), quoted(&name));
+        Failure::other(format!(
+            "rowcall.watches has, for {schema}.{name}, {unknown}: use the version that wrote it, or a later one; or \
+             DELETE FROM rowcall.watches WHERE schema_name = {schema} AND table_name = {name}"
+        ))
+    })?;
+    Ok((Table { schema, name }, plan))
 }
 
 /// Tells of what a missing right or a read-only server keeps from being written down.

@@ -3,6 +3,7 @@
 
 use super::columns::{BigNumbers, Column};
 use serde_json::{Value, json};
+use std::fmt;
 
 /// The changes that a trigger can see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -76,18 +77,60 @@ impl Op {
         }
     }
 
-    fn named(name: &str) -> Option<Op> {
-        Op::ALL.into_iter().find(|op| op.name() == name)
+    fn named(name: &str) -> Result<Op, Unknown> {
+        known(Op::ALL, Op::name, "change", name)
     }
 }
 
 impl Mode {
+    const ALL: [Mode; 2] = [Mode::Committed, Mode::Instant];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Mode::Committed => "committed",
             Mode::Instant => "instant",
         }
     }
+
+    fn named(name: &str) -> Result<Mode, Unknown> {
+        known(Mode::ALL, Mode::name, "mode", name)
+    }
+}
+
+impl BigNumbers {
+    const ALL: [BigNumbers; 2] = [BigNumbers::Number, BigNumbers::Text];
+
+    fn name(self) -> &'static str {
+        match self {
+            BigNumbers::Number => "number",
+            BigNumbers::Text => "text",
+        }
+    }
+
+    fn named(name: &str) -> Result<BigNumbers, Unknown> {
+        known(BigNumbers::ALL, BigNumbers::name, "way of writing big numbers", name)
+    }
+}
+
+/// The part of a plan that this version does not understand: another one wrote it, or a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unknown(String);
+
+impl fmt::Display for Unknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, which rowcall {} does not know", self.0, env!("CARGO_PKG_VERSION"))
+    }
+}
+
+/// The one of them that has this name. A plan is never taken for another one than it is.
+fn known<T: Copy, const N: usize>(
+    all: [T; N],
+    name_of: fn(T) -> &'static str,
+    what: &str,
+    name: &str,
+) -> Result<T, Unknown> {
+    let one = all.into_iter().find(|one| name_of(*one) == name);
+    one.ok_or_else(|| Unknown(format!("the {what} {name:?}")))
 }
 
 /// What a plan keeps of a table's columns.
@@ -112,11 +155,15 @@ impl Plan {
     }
 
     /// Finds it in a trigger, as it was written.
-    pub(crate) fn find(body: &str) -> Option<Plan> {
-        let from = body.find(&beginning())? + BEFORE.len();
-        let text = unquoted(&body[from..])?;
+    pub(crate) fn find(body: &str) -> Result<Plan, Unknown> {
+        let cut = || Unknown("a plan that breaks off".into());
+        let from = body.find(&beginning()).ok_or_else(cut)? + BEFORE.len();
+        let text = unquoted(&body[from..]).ok_or_else(cut)?;
         // The first edition was not encoded.
-        Plan::parse(&text).filter(|plan| plan.edition == 1).or_else(|| Plan::parse(&decoded(&text)?))
+        match Plan::parse(&text) {
+            Ok(plan) if plan.edition == 1 => Ok(plan),
+            _ => Plan::parse(&decoded(&text).ok_or_else(cut)?),
+        }
     }
 
     fn json(&self) -> Value {
@@ -130,39 +177,43 @@ impl Plan {
             "key": self.key,
             "key_chosen": self.key_chosen,
             "table": self.table,
-            "big_numbers": if self.big_numbers == BigNumbers::Text { "text" } else { "number" },
+            "big_numbers": self.big_numbers.name(),
             "seen": self.seen,
         });
         json!({ MARK: EDITION, "watch": watch })
     }
 
     /// Reads what [`Plan::text`] wrote.
-    pub(crate) fn parse(text: &str) -> Option<Plan> {
-        let value: Value = serde_json::from_str(text).ok()?;
-        let edition = value.get(MARK)?.as_u64()?;
+    pub(crate) fn parse(text: &str) -> Result<Plan, Unknown> {
+        let value: Value = serde_json::from_str(text)
+            .map_err(|error| Unknown(format!("a plan that is no JSON ({error})")))?;
+        let edition = value.get(MARK).and_then(Value::as_u64);
+        let edition = edition.ok_or_else(|| Unknown(format!("a plan without {MARK:?}")))?;
         if !(1..=EDITION).contains(&edition) {
-            return None;
+            return Err(Unknown(format!("edition {edition} of plans")));
         }
-        let plan = value.get("watch")?;
+        let member = |name: &str| value["watch"].get(name).ok_or_else(|| odd(name));
+        let text = |name: &str| member(name)?.as_str().ok_or_else(|| odd(name));
+        let flag = |name: &str| member(name)?.as_bool().ok_or_else(|| odd(name));
         let texts = |name: &str| {
-            let values = plan.get(name)?.as_array()?;
-            values.iter().map(|value| value.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+            let texts = member(name)?.as_array().and_then(|all| all.iter().map(owned).collect());
+            texts.ok_or_else(|| odd(name))
         };
-        let text = |name: &str| plan.get(name).and_then(Value::as_str);
-        let pair =
-            |value: &Value| Some((value.get(0)?.as_str()?.to_owned(), value.get(1)?.as_str()?.to_owned()));
-        Some(Plan {
-            on: texts("on")?.iter().map(|name| Op::named(name)).collect::<Option<_>>()?,
+        let pair = |value: &Value| Some((owned(value.get(0)?)?, owned(value.get(1)?)?));
+        let on: Vec<String> = texts("on")?;
+        let seen = member("seen")?.as_array().and_then(|all| all.iter().map(pair).collect());
+        Ok(Plan {
+            on: on.iter().map(|name| Op::named(name)).collect::<Result<_, _>>()?,
             columns: texts("columns")?,
-            only_changed: plan.get("only_changed")?.as_bool()?,
-            when: text("when").map(str::to_owned),
-            mode: if text("mode")? == Mode::Instant.name() { Mode::Instant } else { Mode::Committed },
+            only_changed: flag("only_changed")?,
+            when: if member("when")?.is_null() { None } else { Some(text("when")?.to_owned()) },
+            mode: Mode::named(text("mode")?)?,
             subject: text("subject")?.to_owned(),
             key: texts("key")?,
-            key_chosen: plan.get("key_chosen")?.as_bool()?,
+            key_chosen: flag("key_chosen")?,
             table: text("table")?.to_owned(),
-            big_numbers: if text("big_numbers")? == "text" { BigNumbers::Text } else { BigNumbers::Number },
-            seen: plan.get("seen")?.as_array()?.iter().map(pair).collect::<Option<_>>()?,
+            big_numbers: BigNumbers::named(text("big_numbers")?)?,
+            seen: seen.ok_or_else(|| odd("seen"))?,
             edition,
         })
     }
@@ -190,6 +241,15 @@ impl Plan {
             columns.iter().filter(|column| !then(&column.name)).map(|column| format!("+{}", column.name));
         gone.chain(new).collect()
     }
+}
+
+/// A member of a plan that is not there, or of another type than it was.
+fn odd(name: &str) -> Unknown {
+    Unknown(format!("a plan with another {name:?}"))
+}
+
+fn owned(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
 }
 
 fn encoded(text: &str) -> String {
@@ -267,16 +327,35 @@ pub(crate) mod tests {
         };
         let body = format!("BEGIN\n  {}\n  DO 1;\nEND", plan.statement());
         assert!(body.is_ascii() && !body.contains('\\') && body.matches('\'').count() == 2, "{body}");
-        assert_eq!(Plan::find(&body), Some(plan.clone()));
-        assert_eq!(Plan::parse(&plan.text()), Some(plan.clone()));
+        assert_eq!(Plan::find(&body), Ok(plan.clone()));
+        assert_eq!(Plan::parse(&plan.text()), Ok(plan.clone()));
         // As the first edition wrote it.
         let old = Plan { edition: 1, when: Some("NEW.a LIKE '%25 it''s'".into()), ..plan };
         let text = old.text().replace("{\"rowcall\":2", "{\"rowcall\":1");
         let body = format!("{BEFORE}{}{BEHIND}", rowcall_mysql::quoted(&text));
-        assert_eq!(Plan::find(&body), Some(old));
+        assert_eq!(Plan::find(&body), Ok(old));
         for other in ["BEGIN DO 1; END", "IF FALSE THEN DO 'x'; END IF;", "IF FALSE THEN DO '{\"rowcall\":1"]
         {
-            assert_eq!(Plan::find(other), None, "{other}");
+            assert!(Plan::find(other).is_err(), "{other}");
+        }
+    }
+
+    /// Nothing of a plan is taken for something else.
+    #[test]
+    fn what_is_not_known_is_refused() {
+        let text = plan().text();
+        for (here, there, words) in [
+            ("\"mode\":\"committed\"", "\"mode\":\"later\"", "the mode \"later\""),
+            ("\"insert\"", "\"truncate\"", "the change \"truncate\""),
+            ("\"number\"", "\"hex\"", "the way of writing big numbers \"hex\""),
+            ("\"rowcall\":2", "\"rowcall\":3", "edition 3 of plans"),
+            ("\"only_changed\":false", "\"only_changed\":0", "a plan with another \"only_changed\""),
+            ("\"key\":", "\"keys\":", "a plan with another \"key\""),
+            ("\"when\":null", "\"when\":1", "a plan with another \"when\""),
+        ] {
+            assert!(text.contains(here), "{here} is not in {text}");
+            let said = Plan::parse(&text.replacen(here, there, 1)).unwrap_err().to_string();
+            assert!(said.starts_with(words) && said.contains("does not know"), "{said}");
         }
     }
 

@@ -10,6 +10,7 @@ on_each_server!(
     a_watch_that_is_gone_is_shown_and_mended,
     triggers_that_are_copied_tell_the_same,
     what_cannot_be_remembered_is_told,
+    what_is_not_known_is_refused,
 );
 
 /// Each table of the list with what has changed.
@@ -235,4 +236,56 @@ fn what_cannot_be_remembered_is_told(kind: Kind) {
     assert!(output.status.success() && !text(&output.stderr).contains("remember"), "{output:?}");
     assert_eq!(listed(&site), [is("test.t", "")]);
     assert!(run(&site, "unwatch", &["test.t"]).status.success());
+}
+
+/// What another version wrote is neither shown as something else nor overlooked, and stays as it is.
+fn what_is_not_known_is_refused(kind: Kind) {
+    let Some(site) = Site::committed(kind) else { return };
+    let mut sql = site.connect();
+    execute(&mut sql, &["CREATE TABLE t (id INT PRIMARY KEY)"]);
+    watch(&site, &["test.t", "--on", "insert"]);
+    let refused = |command: &str, arguments: &[&str], advice: &str| {
+        let output = run(&site, command, arguments);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command} {arguments:?}: {said}");
+        for words in ["the mode \"later\"", "does not know", "use the version that wrote it", advice] {
+            assert!(said.contains(words), "{command} {arguments:?}: {words:?} is not in {said:?}");
+        }
+    };
+    let (committed, later) = ("\"mode\":\"committed\"", "\"mode\":\"later\"");
+    execute(
+        &mut sql,
+        &[&format!("UPDATE rowcall.watches SET plan = REPLACE(plan, '{committed}', '{later}')")],
+    );
+    let advice = "DELETE FROM rowcall.watches WHERE schema_name = 'test' AND table_name = 't'";
+    refused("watch", &["--list"], advice);
+    refused("watch", &["--refresh"], advice);
+    refused("unwatch", &["test.t"], advice);
+    execute(&mut sql, &["DELETE FROM rowcall.watches"]);
+
+    let rows = sql.texts(
+        "SELECT TRIGGER_NAME, ACTION_STATEMENT FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_TABLE = 't'",
+    );
+    let [name, body] = &rows.unwrap()[0][..] else { panic!("two columns") };
+    assert!(body.contains(committed), "{body}");
+    execute(
+        &mut sql,
+        &[
+            &format!("DROP TRIGGER `{name}`"),
+            &format!(
+                "CREATE TRIGGER `{name}` AFTER INSERT ON t FOR EACH ROW {}",
+                body.replace(committed, later)
+            ),
+        ],
+    );
+    let advice = format!("DROP TRIGGER `test`.`{name}`");
+    for (command, arguments) in [
+        ("watch", &["--list"][..]),
+        ("watch", &["--refresh"]),
+        ("watch", &["test.t"]),
+        ("unwatch", &["test.t"]),
+    ] {
+        refused(command, arguments, &advice);
+    }
+    assert_eq!(triggers(&mut sql).len(), 1);
 }
