@@ -3,6 +3,7 @@
 //! of its own; the two sides meet at the desk (outbox/desk.rs). Durable consumers stand in
 //! outbox/workers.rs; what people ask is answered on a third thread (outbox/clerk.rs).
 
+mod activated;
 mod clerk;
 mod desk;
 mod dial;

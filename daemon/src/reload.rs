@@ -7,6 +7,7 @@
 //! nothing.
 
 use crate::config::Config;
+use crate::outbox::Outbox;
 use crate::{Daemon, activation, certificates, listener};
 
 impl Daemon {
@@ -47,6 +48,8 @@ impl Daemon {
         if rule != self.config.access.sql.rights.publish {
             self.tell_sql_rule();
         }
+        // Where the reader waits for a sign that its server is there again, this is one.
+        self.outbox.iter().for_each(Outbox::poke);
         self.revise_everyone();
         self.close_surplus();
         // Times that are shorter now may be over sooner than was set.

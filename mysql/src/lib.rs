@@ -9,6 +9,7 @@
 
 mod error;
 mod options;
+mod outcome;
 mod places;
 mod session;
 
@@ -16,6 +17,7 @@ pub use error::Error;
 use mysqlclient_sys as sys;
 use once_cell::sync::Lazy;
 pub use options::{OptionFiles, Options};
+pub use outcome::{Outcome, Row};
 pub use session::{Isolation, Session};
 use std::ffi::{CStr, CString, c_char, c_uint, c_ulong};
 use std::fmt;
@@ -23,28 +25,6 @@ use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
 use std::time::Duration;
-
-/// One row: a value for each column, `None` for NULL.
-pub type Row = Vec<Option<Vec<u8>>>;
-
-/// What a statement did.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// The rows of its first result set, if it had one.
-    pub rows: Vec<Row>,
-    /// How many rows it changed.
-    pub affected: u64,
-    /// The value of AUTO_INCREMENT that it used first.
-    pub insert_id: u64,
-}
-
-impl Outcome {
-    /// The first column of the first row, as text; `None` without rows, or for NULL.
-    pub fn first(&self) -> Option<String> {
-        let value = self.rows.first()?.first()?.as_ref()?;
-        Some(String::from_utf8_lossy(value).into_owned())
-    }
-}
 
 /// One connection.
 pub struct Connection {
@@ -182,6 +162,36 @@ impl Connection {
     /// The server's or the library's.
     pub fn query(&mut self, sql: impl AsRef<[u8]>) -> Result<Outcome, Error> {
         self.send(sql.as_ref())?;
+        let outcome = self.outcome()?;
+        self.discard_further_results()?;
+        Ok(outcome)
+    }
+
+    /// The same, and lets the caller look at the socket once the statement is sent. The answer is on its way then,
+    /// or has come, and must be left where it is.
+    ///
+    /// # Errors
+    /// As for [`Self::query`].
+    pub fn query_watched(
+        &mut self,
+        sql: impl AsRef<[u8]>,
+        look: impl FnOnce(BorrowedFd<'_>),
+    ) -> Result<Outcome, Error> {
+        let sql = sql.as_ref();
+        // SAFETY: the connection is ours; pointer and length are those of the slice.
+        let failed =
+            unsafe { sys::mysql_send_query(self.raw.as_ptr(), sql.as_ptr().cast(), sql.len() as c_ulong) };
+        if failed != 0 {
+            return Err(self.error());
+        }
+        if let Some(socket) = self.socket() {
+            look(socket);
+        }
+        // SAFETY: a statement was sent on the connection, which is ours.
+        let failed = unsafe { sys::mysql_read_query_result(self.raw.as_ptr()) };
+        if failed != 0 {
+            return Err(self.error());
+        }
         let outcome = self.outcome()?;
         self.discard_further_results()?;
         Ok(outcome)

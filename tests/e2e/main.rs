@@ -17,6 +17,7 @@ macro_rules! on_each_server {
 }
 
 mod accounts;
+mod activated_server;
 mod activation;
 mod addresses;
 mod argument_types;

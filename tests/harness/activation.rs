@@ -61,6 +61,16 @@ impl Sockets {
 /// # Panics
 /// If the descriptors cannot be passed on.
 pub fn command(sockets: &[BorrowedFd<'_>], names: &str) -> Command {
+    let mut command = pass(sockets, names, &Command::new(crate::built("rowcalld")));
+    Daemon::silence(&mut command);
+    command
+}
+
+/// Another program that is passed them.
+///
+/// # Panics
+/// If the descriptors cannot be passed on.
+pub fn pass(sockets: &[BorrowedFd<'_>], names: &str, program: &Command) -> Command {
     let mut command = Command::new("bash");
     command.args(["-c", PASS, "pass", &sockets.len().to_string()]);
     for socket in sockets {
@@ -68,7 +78,7 @@ pub fn command(sockets: &[BorrowedFd<'_>], names: &str) -> Command {
         fcntl(socket, FcntlArg::F_SETFD(FdFlag::empty())).expect("it is open");
         command.arg(socket.as_raw_fd().to_string());
     }
-    command.arg(crate::built("rowcalld")).env("LISTEN_FDNAMES", names);
-    Daemon::silence(&mut command);
+    command.arg(program.get_program()).args(program.get_args()).env("LISTEN_FDNAMES", names);
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command
 }

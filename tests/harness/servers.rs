@@ -2,11 +2,15 @@
 //! tests/servers.sh fills. Each listens on a Unix socket only and lives in a folder of its own,
 //! copied from a data directory that was initialised once.
 
+use crate::activation;
 use crate::children::Child;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use rowcall_mysql::{Connection, Options};
 use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -36,6 +40,8 @@ pub struct Server {
     environment: Vec<(String, String)>,
     /// The account that it runs as.
     account: String,
+    /// Its socket, while this process holds it as systemd does.
+    pub held: Option<UnixListener>,
 }
 
 impl Kind {
@@ -166,9 +172,9 @@ impl Server {
         let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let socket = folder.join("db.sock");
         let account = "root".to_owned();
-        let child = spawn(kind, folder, &account, &arguments, &environment);
+        let child = spawn(kind, folder, &account, &arguments, &environment, None);
         let folder = folder.to_owned();
-        Server { child, kind, socket, plugins, folder, arguments, environment, account }
+        Server { child, kind, socket, plugins, folder, arguments, environment, account, held: None }
     }
 
     /// How to connect to it.
@@ -220,9 +226,39 @@ impl Server {
     }
 
     fn restart_after(&mut self, signal: Signal) {
+        self.end(signal);
+        self.start_again();
+    }
+
+    fn end(&mut self, signal: Signal) {
         self.child.signal(signal);
         self.child.wait();
-        self.child = spawn(self.kind, &self.folder, &self.account, &self.arguments, &self.environment);
+    }
+
+    /// Stops it in an orderly way.
+    pub fn stop(&mut self) {
+        self.end(Signal::SIGTERM);
+    }
+
+    /// Starts it after it was stopped.
+    pub fn start_again(&mut self) {
+        let Server { kind, folder, account, arguments, environment, held, .. } = self;
+        self.child = spawn(*kind, folder, account, arguments, environment, held.as_ref());
+    }
+
+    /// Stops it and starts it again with these arguments as well, on a socket that this process holds from now on,
+    /// as systemd does.
+    ///
+    /// # Panics
+    /// If that cannot be done.
+    pub fn hold_socket(&mut self, arguments: &[&str]) {
+        self.stop();
+        self.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        let _ = fs::remove_file(&self.socket);
+        let held = UnixListener::bind(&self.socket).expect("the path is free");
+        fs::set_permissions(&self.socket, fs::Permissions::from_mode(0o666)).expect("it is ours");
+        self.held = Some(held);
+        self.start_again();
     }
 
     /// Stops it and starts it again as another account, which its folder then belongs to.
@@ -249,6 +285,7 @@ fn spawn(
     account: &str,
     arguments: &[String],
     environment: &[(String, String)],
+    held: Option<&UnixListener>,
 ) -> Child {
     // MariaDB clears its folder for temporary files when it starts, whoever else uses it.
     fs::create_dir_all(folder.join("tmp")).expect("the folder can be written");
@@ -270,6 +307,9 @@ fn spawn(
         .args(if kind == Kind::MySql56 { &[][..] } else { &["--skip-log-bin"] })
         .args(arguments)
         .envs(environment.iter().cloned());
+    if let Some(held) = held {
+        command = activation::pass(&[held.as_fd()], "", &command);
+    }
     let child = Child::start(&format!("{kind:?}"), &mut command);
     child.says("ready for connections");
     child

@@ -62,7 +62,14 @@ impl Clerk {
         let known = fresh.iter().find(|(inquiry, ..)| *inquiry == question.inquiry);
         let known = known.map(|(.., told)| told.clone());
         let is_new = known.is_none() && !changes;
-        let ask = || self.ask(open, &question).map_err(|error| error.to_string());
+        let ask = || {
+            self.ask(open, &question).map_err(|trouble| {
+                if trouble.is_lost() {
+                    self.dial.lose_clerk(Instant::now());
+                }
+                trouble.to_string()
+            })
+        };
         let answer = known.map_or_else(ask, Ok);
         match &answer {
             Ok(told) if is_new => {
@@ -102,7 +109,7 @@ impl Clerk {
     }
 
     fn connect(&self) -> Result<Connection, Trouble> {
-        let mut connection = self.dial.connect_clerk()?;
+        let mut connection = self.dial.connect_clerk(Instant::now())?;
         prepare(&mut connection)?;
         Ok(connection)
     }

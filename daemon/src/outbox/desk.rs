@@ -343,6 +343,11 @@ impl Desk {
         }
     }
 
+    /// Whether SQL has written a row since this was asked, or waited for, last.
+    pub(super) fn take_poke(&self) -> bool {
+        std::mem::take(&mut self.papers().poked)
+    }
+
     /// Whether the daemon is leaving.
     pub(super) fn is_leaving(&self) -> bool {
         self.papers().leaving

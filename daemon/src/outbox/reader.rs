@@ -77,6 +77,9 @@ impl Reader {
             match self.serve(&mut pause) {
                 Ok(()) => break,
                 Err(trouble) => {
+                    if trouble.is_lost() {
+                        self.dial.lose(Instant::now());
+                    }
                     self.desk.end_epoch();
                     self.tell(trouble);
                 }
@@ -91,7 +94,7 @@ impl Reader {
 
     /// Everything with one connection, which ends when the daemon leaves.
     fn serve(&self, pause: &mut Duration) -> Result<(), Trouble> {
-        let mut connection = self.dial.connect()?;
+        let mut connection = self.dial.connect(self.desk.take_poke(), Instant::now())?;
         let logs_statements = prepare(&mut connection)?;
         check(&mut connection)?;
         if !self.become_the_reader(&mut connection)? {

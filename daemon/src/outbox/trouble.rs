@@ -11,6 +11,13 @@ pub(super) enum Trouble {
     Refused(String),
 }
 
+impl Trouble {
+    /// The connection is gone.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self, Trouble::Sql(error) if error.is_lost())
+    }
+}
+
 impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
         Trouble::Sql(error)
