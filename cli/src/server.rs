@@ -91,6 +91,7 @@ impl ServerArgs {
             option_files,
             require_tls: self.ssl || context.ssl,
             tls_ca: self.ssl_ca.as_ref().or(context.ssl_ca.as_ref()).cloned(),
+            looks_elsewhere: true,
             connect_timeout: Some(CONNECT_TIMEOUT),
             session: Some(Session::default()),
             ..Options::default()

@@ -12,9 +12,12 @@ pub struct Options {
     pub host: Option<String>,
     /// TCP port.
     pub port: Option<u16>,
-    /// Unix socket; wins over host and port. Where neither it nor a host is named, and nobody is at the
-    /// library's own default, the other places are tried where servers put theirs.
+    /// Unix socket; wins over host and port.
     pub socket: Option<PathBuf>,
+    /// Where neither a socket nor a host is named, and nobody is at the library's own default, try the other
+    /// places where servers put their sockets. For people, who see which server answers; not for a daemon,
+    /// whose server is the same one after a restart.
+    pub looks_elsewhere: bool,
     /// Account.
     pub user: Option<String>,
     /// Its password.

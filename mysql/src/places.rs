@@ -28,7 +28,7 @@ pub(crate) static PLUGINS: Lazy<Option<CString>> = Lazy::new(|| {
 /// option file or the environment has named a socket or a host: then that is the server that is meant.
 pub(crate) fn other_sockets(options: &Options, error: &Error) -> Vec<PathBuf> {
     let names_host = options.host.as_deref().is_some_and(|host| host != "localhost");
-    if error.number != NOBODY_THERE || options.socket.is_some() || names_host {
+    if !options.looks_elsewhere || error.number != NOBODY_THERE || options.socket.is_some() || names_host {
         return Vec::new();
     }
     others(&error.message, is_socket)
@@ -61,9 +61,10 @@ mod tests {
         assert_eq!(others(named, |_| true), Vec::<PathBuf>::new());
 
         let error = Error { number: NOBODY_THERE, sqlstate: String::new(), message: usual.into() };
-        let named = Options { socket: Some("/run/mysqld/mysqld.sock".into()), ..Options::default() };
+        let people = || Options { looks_elsewhere: true, ..Options::default() };
+        let named = Options { socket: Some("/run/mysqld/mysqld.sock".into()), ..people() };
         assert!(other_sockets(&named, &error).is_empty());
-        let elsewhere = Options { host: Some("db.example".into()), ..Options::default() };
+        let elsewhere = Options { host: Some("db.example".into()), ..people() };
         assert!(other_sockets(&elsewhere, &error).is_empty());
     }
 }
