@@ -15,6 +15,7 @@ pub struct Recorder {
 #[derive(Default)]
 struct Record {
     payloads: Vec<String>,
+    is_subscribed: bool,
     ended: bool,
 }
 
@@ -25,8 +26,7 @@ impl Recorder {
     /// If the daemon does not take it in.
     pub fn start(daemon: &Daemon, subject: &str) -> Recorder {
         let mut terminal = daemon.terminal().hello();
-        terminal.send(format!("SUB {subject} 1\r\n"));
-        terminal.barrier();
+        terminal.send(format!("SUB {subject} 1\r\nPING\r\n"));
         let shared = Arc::<(Mutex<Record>, Condvar)>::default();
         let recorder = Recorder { shared: shared.clone() };
         thread::spawn(move || {
@@ -35,7 +35,9 @@ impl Recorder {
                 shared.1.notify_all();
             };
             while let Some(line) = terminal.line_or_end() {
-                if line.starts_with("MSG ")
+                if line == "PONG" {
+                    change(&|record| record.is_subscribed = true);
+                } else if line.starts_with("MSG ")
                     && let Some(payload) = terminal.line_or_end()
                 {
                     change(&|record| record.payloads.push(payload.clone()));
@@ -43,6 +45,8 @@ impl Recorder {
             }
             change(&|record| record.ended = true);
         });
+        // Others may publish meanwhile, so it is heard before the PONG.
+        recorder.wait("the subscription", |record| record.is_subscribed);
         recorder
     }
 
