@@ -6,6 +6,7 @@ mod deadlines;
 mod ending;
 mod pace;
 mod secrecy;
+mod wants;
 mod writing;
 
 use crate::auth::Standing;
@@ -24,6 +25,7 @@ use rowcall_wire::parse::{self, ClientOp, Limits, Step};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+pub(crate) use wants::Wants;
 
 /// What a turn produces is written out early once it is this much: one read of input, sent to many.
 pub(crate) const ROUND_MAX: usize = 8 << 20;
@@ -102,48 +104,6 @@ pub(crate) struct Traffic {
     pub(crate) in_bytes: u64,
     pub(crate) out_msgs: u64,
     pub(crate) out_bytes: u64,
-}
-
-/// What a client asked for with CONNECT, or the reference's defaults for one that sent none.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Wants {
-    /// `+OK` for each operation.
-    pub(crate) verbose: bool,
-    /// Complaints about subjects that cannot be published to.
-    pub(crate) pedantic: bool,
-    /// Its own messages delivered to it.
-    pub(crate) echo: bool,
-    /// Messages with headers.
-    pub(crate) headers: bool,
-    /// To be told when nobody can answer.
-    pub(crate) no_responders: bool,
-    /// An INFO that comes later.
-    pub(crate) later_info: bool,
-}
-
-impl Wants {
-    /// Of someone who speaks HTTP, and is not to hear a word of the NATS client protocol.
-    const HTTP: Wants = Wants {
-        verbose: false,
-        pedantic: false,
-        echo: true,
-        headers: true,
-        no_responders: false,
-        later_info: false,
-    };
-}
-
-impl Default for Wants {
-    fn default() -> Self {
-        Wants {
-            verbose: true,
-            pedantic: true,
-            echo: true,
-            headers: false,
-            no_responders: false,
-            later_info: false,
-        }
-    }
 }
 
 /// One subscription of one client.

@@ -31,6 +31,7 @@ impl Daemon {
             self.warn(key);
         }
         tracing::info!(clients = self.warned, lame_duck = ?grace, "about to leave");
+        self.end_lame_duck();
     }
 
     /// Tells a client that the daemon will leave, if it listens to that; it is waited for if it can act on it.
@@ -43,8 +44,9 @@ impl Daemon {
         self.send_info(key, true);
     }
 
-    /// Goes on with leaving once all who were told have gone, or their time is over.
-    fn end_lame_duck(&mut self) {
+    /// Goes on with leaving once all who were told have gone, or their time is over. What this produces for clients
+    /// is written when the turn ends.
+    pub(crate) fn end_lame_duck(&mut self) {
         if self.leave_by.is_none()
             && let Some(until) = self.lame_duck
             && (self.warned == 0 || until <= self.now)
@@ -114,7 +116,6 @@ impl Daemon {
     /// Clients on TCP are needed to hang up: closing while they talk would throw away what the kernel
     /// still has for them. On a Unix socket it has been delivered once it is written.
     pub(crate) fn has_left(&mut self) -> bool {
-        self.end_lame_duck();
         let Some(deadline) = self.leave_by else { return false };
         let needed = |client: &Client| !client.owed.is_empty() || !matches!(client.peer, Peer::Unix);
         let reading = || self.outbox.as_ref().is_some_and(|outbox| !outbox.has_ended());

@@ -259,8 +259,8 @@ impl Daemon {
                 Timer::Consumers => self.on_consumers_deadline(),
                 Timer::Mail => self.on_mail_deadline(),
                 Timer::Sql => self.end_sql_delay(),
-                // It is only there to wake the loop, which looks at `leave_by` itself.
-                Timer::Leave => {}
+                // For the rest it is only there to wake the loop, which looks at `leave_by` itself.
+                Timer::Leave => self.end_lame_duck(),
             }
         }
     }

@@ -16,6 +16,7 @@ mod session;
 pub use error::Error;
 use mysqlclient_sys as sys;
 use once_cell::sync::Lazy;
+use options::{OPTION_GROUP, whole_seconds};
 pub use options::{OptionFiles, Options};
 pub use outcome::{Outcome, Row};
 pub use session::{Isolation, Session};
@@ -24,7 +25,6 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
 use std::ptr::{self, NonNull};
-use std::time::Duration;
 
 /// One connection.
 pub struct Connection {
@@ -331,13 +331,6 @@ impl Drop for Connection {
         // SAFETY: it is ours and closed once, here.
         unsafe { sys::mysql_close(self.raw.as_ptr()) }
     }
-}
-
-/// The group of option files that is read beside `[client]`.
-const OPTION_GROUP: &CStr = c"rowcall";
-
-fn whole_seconds(time: Duration) -> c_uint {
-    c_uint::try_from(time.as_millis().div_ceil(1000)).unwrap_or(c_uint::MAX)
 }
 
 /// The rows of a statement.

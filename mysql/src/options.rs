@@ -1,6 +1,7 @@
 //! Where and as whom to connect: what a caller wants. How it is done stands in lib.rs.
 
 use crate::Session;
+use std::ffi::{CStr, c_uint};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,4 +50,12 @@ pub enum OptionFiles {
     Usual,
     /// Only this one.
     Only(PathBuf),
+}
+
+/// The group of option files that is read beside `[client]`.
+pub(crate) const OPTION_GROUP: &CStr = c"rowcall";
+
+/// What the C library takes for a time: whole seconds, rounded up.
+pub(crate) fn whole_seconds(time: Duration) -> c_uint {
+    c_uint::try_from(time.as_millis().div_ceil(1000)).unwrap_or(c_uint::MAX)
 }

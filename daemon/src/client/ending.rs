@@ -6,9 +6,9 @@
 //! explanation. So its output is shut, and its input read and thrown away, until the peer hangs up
 //! or [`GOODBYE_MAX`] has passed.
 
-use crate::Daemon;
 use crate::slots::Key;
 use crate::stats::Reason;
+use crate::{Daemon, NEXT_TURN, Timer};
 use nix::errno::Errno;
 use nix::sys::socket::Shutdown;
 use rowcall_wire::parse::Violation;
@@ -123,7 +123,11 @@ impl Daemon {
         self.end_lag(key);
         let Some(client) = self.clients.remove(key) else { return };
         self.poll.remove(&client.transport);
-        self.warned -= usize::from(client.is_warned);
+        if client.is_warned {
+            self.warned -= 1;
+            // Leaving may go on, in a turn of its own.
+            self.timers.set(self.now + NEXT_TURN, Timer::Leave);
+        }
         // One who came by HTTP, and has got what he was given, answers on another connection.
         if client.visit.is_none() || !client.owed.is_empty() {
             self.on_worker_gone(key);
