@@ -141,7 +141,7 @@ fn whoever_does_not_read_is_not_waited_for() {
     let mut sleeper = daemon.terminal().hello();
     sleeper.send("SUB a 1\r\n");
     sleeper.barrier();
-    let mut publisher = Terminal::unix(&daemon.socket).hello();
+    let mut publisher = Terminal::library(&daemon.socket);
     let payload = "x".repeat(1 << 20);
     for _ in 0..48 {
         publisher.send(format!("PUB a {}\r\n{payload}\r\n", payload.len()));
