@@ -141,7 +141,7 @@ impl Client {
         self.ending.is_none()
     }
 
-    /// Whether what it says is to be kept for later.
+    /// Whether it is not read from, and what was read already is kept for later.
     fn is_held_back(&self) -> bool {
         self.is_put_off || self.is_waiting() || self.is_held()
     }
@@ -242,10 +242,6 @@ impl Daemon {
             self.write_client(key);
         }
         let gone = Ready::EPOLLHUP | Ready::EPOLLERR;
-        // Of one that is put off, what it said is still to be done, and its end is seen then.
-        if self.clients.get(key).is_some_and(|client| client.is_put_off) {
-            return;
-        }
         if ready.intersects(gone) && self.clients.get(key).is_some_and(Client::waits) {
             // Nothing that it has said before is of use now, and it would be told so again and again.
             self.on_gone(key);

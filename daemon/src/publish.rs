@@ -118,15 +118,16 @@ impl Daemon {
         self.stats.trace_only += 1;
         let matches = self.subjects.matches(message.subject);
         let mut all = matches.plain.iter().chain(matches.groups.iter().flatten());
-        all.any(|&to| self.would_take(from, to, message))
+        all.any(|&to| self.would_take(from, to, message.subject))
     }
 
-    fn would_take(&self, from: Key, to: Key, message: &Message<'_>) -> bool {
+    /// Whether a subscriber would be given what this client publishes to the subject.
+    pub(crate) fn would_take(&self, from: Key, to: Key, subject: &[u8]) -> bool {
         let Some(subscription) = self.subscriptions.get(to) else { return false };
         let Some(client) = self.clients.get(subscription.client) else { return false };
         client.is_open()
             && (subscription.client != from || client.wants.echo)
-            && client.standing.rights().is_some_and(|rights| rights.may_receive(message.subject))
+            && client.standing.rights().is_some_and(|rights| rights.may_receive(subject))
     }
 
     /// The same without counting.

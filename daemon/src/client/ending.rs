@@ -85,7 +85,7 @@ impl Daemon {
             client.ended_input = true;
             // What it said before is still to be done, once it is known who it is, or others have room. And a
             // listener whose input was shut here still gets what others have said before.
-            if client.is_waiting() || client.is_held() || client.is_shut {
+            if client.is_held_back() || client.is_shut {
                 return 0;
             }
         }

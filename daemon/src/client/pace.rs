@@ -44,15 +44,19 @@ impl Pace {
     /// How much may be owed for publishers outside SQL to be able to send one more message, to a reader
     /// that reads. One more always fits.
     pub(crate) fn share(self) -> usize {
-        (self.max_pending / OUTSIDE).min(self.max_pending.saturating_sub(self.max_message))
+        (self.max_pending / OUTSIDE).min(self.room())
+    }
+
+    /// How much may be owed for one more message to fit.
+    fn room(self) -> usize {
+        self.max_pending.saturating_sub(self.max_message)
     }
 
     /// The same to a reader that has taken nothing for so long.
     fn ceiling(self, still: Duration) -> usize {
         let passed = still.as_secs_f64() / self.write_deadline.as_secs_f64().max(f64::MIN_POSITIVE);
         let trickle = (self.max_pending / TRICKLE) as f64 * passed.min(1.0);
-        let room = self.max_pending.saturating_sub(self.max_message);
-        (self.max_pending / OUTSIDE + trickle as usize).min(room)
+        (self.max_pending / OUTSIDE + trickle as usize).min(self.room())
     }
 
     /// How much may be owed at most for publishers that wait to go on.
@@ -124,7 +128,7 @@ impl Daemon {
         let matches = self.subjects.matches(subject);
         let full = |&subscription: &Key| {
             let reader = self.subscriptions.get(subscription)?.client;
-            (self.hears(reader, from, subject) && self.is_full(reader)).then_some(reader)
+            (self.would_take(from, subscription, subject) && self.is_full(reader)).then_some(reader)
         };
         // One of a queue group is enough.
         let of_group = |members: &Vec<Key>| {
@@ -145,13 +149,6 @@ impl Daemon {
     pub(crate) fn is_lagging(&self, subscription: Key) -> bool {
         let client = self.subscriptions.get(subscription).and_then(|found| self.clients.get(found.client));
         client.is_some_and(|client| client.lags)
-    }
-
-    /// Whether a subscriber would be given what this client publishes.
-    fn hears(&self, reader: Key, from: Key, subject: &[u8]) -> bool {
-        let Some(client) = self.clients.get(reader) else { return false };
-        let may = client.standing.rights().is_some_and(|rights| rights.may_receive(subject));
-        client.is_open() && may && (reader != from || client.wants.echo)
     }
 
     /// Stops reading from a publisher until this reader has room.

@@ -23,7 +23,7 @@ const REQUIRED: &str = "Secure Connection - TLS Required";
 impl Client {
     /// Whether it has ended its half within TLS, and all that came before is done or under way.
     fn has_said_all(&self) -> bool {
-        self.transport.has_ended() && !self.is_waiting() && !self.is_held() && !self.is_ahead()
+        self.transport.has_ended() && !self.is_held_back() && !self.is_ahead()
     }
 }
 
