@@ -32,7 +32,6 @@ mod configuration;
 mod consumers;
 mod consumers_cli;
 mod containers;
-mod distribution;
 mod doctor;
 mod doors;
 mod editions;

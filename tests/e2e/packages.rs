@@ -1,6 +1,8 @@
 //! Debian's packages, in a clean Debian of their own: installing, upgrading under a running server, removing,
 //! purging. The same input makes the same packages.
 
+mod distribution;
+
 use harness::{Child, eventually, repository};
 use nix::sys::signal::Signal;
 use rowcall_mysql::{Connection, Options};
@@ -121,10 +123,14 @@ fn succeeds(command: &mut Command) -> Output {
     output
 }
 
+/// The folder of what was built beside the tests, whose name is that of the profile.
+fn profile() -> PathBuf {
+    harness::built("rowcall").canonicalize().unwrap().parent().unwrap().to_owned()
+}
+
 /// Makes the packages of what was built beside the tests.
 fn make(out: &Path) -> Vec<PathBuf> {
-    let built = harness::built("rowcall").canonicalize().unwrap();
-    let profile = built.parent().unwrap();
+    let profile = profile();
     let mut command = Command::new(repository().join("dist/deb.sh"));
     command.arg(profile.file_name().unwrap()).arg(out);
     succeeds(command.env("CARGO_TARGET_DIR", profile.parent().unwrap()).env("COMPRESS", "gzip"));

@@ -1,9 +1,9 @@
 //! Beside Debian's own packages: ours can be installed with each server's, and the C library's package need not
 //! be there.
 
+use super::{make, profile, succeeds};
 use harness::{Kind, Server, repository};
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The apt that tests/servers.sh makes: it knows Debian's unstable branch, and nothing as installed.
@@ -22,31 +22,10 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
 }
 
-#[track_caller]
-fn succeeds(command: &mut Command) -> String {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", said(&output));
-    said(&output)
-}
-
-fn profile() -> PathBuf {
-    harness::built("rowcall").canonicalize().unwrap().parent().unwrap().to_owned()
-}
-
-/// The package of the daemon and the command.
-fn package(out: &Path) -> PathBuf {
-    let profile = profile();
-    let mut command = Command::new(repository().join("dist/deb.sh"));
-    command.arg(profile.file_name().unwrap()).arg(out);
-    succeeds(command.env("CARGO_TARGET_DIR", profile.parent().unwrap()).env("COMPRESS", "gzip"));
-    let mut made = fs::read_dir(out).unwrap().map(|file| file.unwrap().path());
-    made.find(|path| path.file_name().unwrap().to_string_lossy().starts_with("rowcall_")).unwrap()
-}
-
 #[test]
 fn the_command_can_be_installed_beside_each_server() {
     let work = harness::folder();
-    let package = package(work.path());
+    let [_udf, package] = &make(work.path())[..] else { unreachable!("there are two") };
     let package = package.to_str().unwrap();
     for server in ["mysql-server", "mariadb-server"] {
         let Some(output) = apt(&["-s", "install", package, server]) else { return };
@@ -83,7 +62,8 @@ fn passwords_are_shown_without_the_package_of_the_c_library() {
     let log_in = || {
         let hide =
             "mount -t tmpfs none \"$1\" && exec \"$2\" watch --list --no-defaults -S \"$3\" -ushop -psecret";
-        let modules = succeeds(Command::new("mariadb_config").arg("--plugindir"));
+        let modules = succeeds(Command::new("mariadb_config").arg("--plugindir")).stdout;
+        let modules = String::from_utf8(modules).unwrap();
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-euc", hide, "hide", modules.trim()]);
         said(&command.arg(prefix.join("bin/rowcall")).arg(&socket).output().unwrap())
