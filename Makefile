@@ -86,7 +86,7 @@ debug: build
 files:
 	install -D -m 755 $(BUILT)/rowcalld $(BUILT)/rowcall -t $(DESTDIR)$(PREFIX)/bin
 	install -D -m 644 $(BUILT)/librowcall.so $(DESTDIR)$(PREFIX)/lib/rowcall/$(LIBRARY)
-	plugins=$$(mariadb_config --plugindir 2>/dev/null) && install -D -m 644 "$$plugins"/*.so -t $(DESTDIR)$(PREFIX)/libexec/rowcall/plugin || true
+	if plugins=$$(mariadb_config --plugindir 2>/dev/null); then install -D -m 644 "$$plugins"/*.so -t $(DESTDIR)$(PREFIX)/libexec/rowcall/plugin; fi
 	$(BUILT)/rowcall man --to $(DESTDIR)$(PREFIX)/share/man/man1
 	cd $(DESTDIR)$(PREFIX)/share && mkdir -p bash-completion/completions zsh/site-functions fish/vendor_completions.d
 	$(BUILT)/rowcall completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/rowcall
